@@ -1,0 +1,54 @@
+# The front door. `make help` lists what there is.
+JOBS ?= $(shell nproc)
+BUILD ?= build
+CMAKE_FLAGS ?=
+
+# Debian and Ubuntu packages: the tools, the libraries that are always needed, and the kernel libraries.
+TOOLS = g++ cmake make
+LIBRARIES = libstb-dev doctest-dev nlohmann-json3-dev libcli11-dev libzip-dev
+KERNELS = libopenblas-pthread-dev libdnnl-dev
+
+.PHONY: all test test-long deps format layers asan portable clean help
+
+all: ## build the program, build/qhyvit
+	@cmake -S . -B $(BUILD) $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
+	@grep -E '^-- (OpenBLAS|oneDNN):' $(BUILD).log; rm -f $(BUILD).log
+	@cmake --build $(BUILD) --parallel $(JOBS)
+
+test: deps all ## install what is missing, build, and run the tests (under 4 minutes)
+	@tests/run_tests.sh $(BUILD)
+
+test-long: all ## accuracy of every model of the development data, float and quantised (half an hour)
+	@tests/run_long.sh $(BUILD)
+
+deps: ## install the Debian or Ubuntu packages that are missing
+	@missing=; for p in $(TOOLS) $(LIBRARIES) $(KERNELS); do \
+	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if ! command -v apt-get > /dev/null; then \
+	  echo "This is not Debian or Ubuntu; the build needs what these packages hold:$$missing"; exit 0; fi; \
+	if [ $$(id -u) != 0 ]; then \
+	  echo "Missing packages. As root: apt-get install$$missing"; exit 1; fi; \
+	echo "Installing$$missing"; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > /dev/null
+
+format: ## clang-format over all sources
+	@git ls-files -co --exclude-standard '*.cpp' '*.h' | xargs clang-format -i
+
+layers: ## check that every folder includes only what is below it
+	@tests/check_layers.sh
+
+asan: ## build with AddressSanitizer and UndefinedBehaviorSanitizer in build-asan and run the tests
+	@$(MAKE) --no-print-directory all BUILD=build-asan CMAKE_FLAGS='-DQHYVIT_SANITIZE=address,undefined $(CMAKE_FLAGS)'
+	@tests/run_tests.sh build-asan
+
+portable: ## build without OpenBLAS and oneDNN in build-portable and run the tests
+	@$(MAKE) --no-print-directory all BUILD=build-portable \
+	  CMAKE_FLAGS='-DQHYVIT_OPENBLAS=OFF -DQHYVIT_ONEDNN=OFF $(CMAKE_FLAGS)'
+	@tests/run_tests.sh build-portable
+
+clean: ## remove the build folders
+	@rm -rf build build-asan build-portable
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'

@@ -1,0 +1,30 @@
+// Changing the size of images, to the last bit as Pillow's Image.resize and torchvision's CenterCrop do.
+//
+// The filter of an output pixel is centred on its place in the input, (x + 1/2) * ratio, ratio = in / out.
+// When an image shrinks the filter is stretched by the ratio (antialiasing):
+//
+//   out[x] = sum_i w_i in[i],   w_i = f((i + 1/2 - centre) / s) / sum_j f(...),   s = max(ratio, 1)
+//
+//   bilinear  f(t) = 1 - |t|                                      |t| < 1
+//   bicubic   f(t) = (a+2)|t|^3 - (a+3)|t|^2 + 1                  |t| < 1,   a = -1/2
+//                    a |t|^3 - 5a |t|^2 + 8a |t| - 4a        1 <= |t| < 2    (Keys 1981)
+//
+// Rows first, then columns, with 8 bits in between; a pass that would not change the size is skipped. Weights
+// are computed in double and rounded to multiples of 2^-22, sums are exact integers, rounded and clipped.
+//
+// Errors: std::invalid_argument for sizes below 1 or above kMaxImagePixels, for crops larger than the image.
+#pragma once
+
+#include "data/image.h"
+
+namespace qhv {
+
+enum class Interpolation { kBilinear, kBicubic };
+
+Image resize(const Image& image, int width, int height, Interpolation interpolation);
+
+/// The middle width x height. Where the margins cannot be equal, the offset is rounded half to even:
+/// a margin of 1 pixel begins at 0, one of 3 pixels at 2.
+Image center_crop(const Image& image, int width, int height);
+
+}  // namespace qhv

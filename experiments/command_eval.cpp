@@ -1,0 +1,95 @@
+// eval: accuracy over DIR/<class>/*.
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "experiments/commands.h"
+#include "experiments/evaluate.h"
+#include "experiments/progress.h"
+
+namespace qhv {
+namespace {
+
+using nlohmann::json;
+
+struct Options {
+  std::string model, data;
+  int limit = 0, batch = 1;
+  ImageOptions image;
+};
+
+/// `limit` samples spread evenly over all, so that every class keeps its share.
+void thin_out(std::vector<Sample>& samples, int limit) {
+  const std::size_t count = samples.size(), wanted = std::size_t(limit);
+  if (limit == 0 || wanted >= count) return;
+  std::vector<Sample> kept;
+  for (std::size_t i = 0; i < wanted; ++i) kept.push_back(samples[i * count / wanted]);
+  samples = std::move(kept);
+}
+
+void eval(const Options& options, const GlobalOptions& global) {
+  const Model model = load_model(options.model, options.image.res);
+  check_engine(global, model);
+  const Preprocess preprocess = resolve_preprocess(options.image, model);
+  Dataset dataset = open_folder(options.data);
+  check_labels(dataset, model.classes, options.data);
+  thin_out(dataset.samples, options.limit);
+
+  std::vector<std::string> paths;
+  for (const Sample& sample : dataset.samples) paths.push_back(sample.path);
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<Prediction> predictions;
+  {
+    Progress progress(global.quiet);
+    predictions =
+        predict(model, paths, preprocess,
+                {.batch = options.batch, .threads = global.threads, .top = 5, .progress = [&](double done) {
+                   progress.update("eval", done);
+                 }});
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const Accuracy result = accuracy(predictions, dataset.samples);
+
+  json skipped = json::array();
+  for (const Prediction& p : predictions)
+    if (!p.error.empty()) {
+      skipped.push_back({{"image", p.path}, {"error", p.error}});
+      std::fprintf(stderr, "skipped %s\n", p.error.c_str());
+    }
+  if (result.images == 0)
+    file_error(options.data, "none of its ", predictions.size(), " images could be read");
+  if (!global.quiet)
+    std::printf("%s, %s: top-1 %.4f, top-5 %.4f over %d images (%zu skipped), %.1f s, %.1f images/s\n",
+                model.arch.name.c_str(), model.engine(), result.top1, result.top5, result.images,
+                skipped.size(), seconds, result.images / seconds);
+  write_json(global, {{"arch", model.arch.name},
+                      {"engine", model.engine()},
+                      {"images", result.images},
+                      {"top1", result.top1},
+                      {"top5", result.top5},
+                      {"seconds", seconds},
+                      {"images_per_second", result.images / seconds},
+                      {"threads", global.threads},
+                      {"skipped", skipped}});
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, const GlobalOptions& global) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("eval", "Accuracy over a folder of labelled images, DIR/<class>/*");
+  command->add_option("model", options->model, "Checkpoint or quantised model")
+      ->required()
+      ->option_text("MODEL");
+  command->add_option("--data", options->data, "Folder with one folder for each class")
+      ->required()
+      ->option_text("DIR");
+  command->add_option("--limit", options->limit, "At most this many images, spread evenly over all")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--batch", options->batch, "Images that one thread takes at a time (default 1)")
+      ->check(CLI::Range(1, 1024));
+  add_image_options(*command, options->image);
+  command->callback([options, &global] { eval(*options, global); });
+}
+
+}  // namespace qhv

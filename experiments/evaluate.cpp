@@ -1,0 +1,100 @@
+#include "experiments/evaluate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+
+#include "tensor/parallel.h"
+
+namespace qhv {
+namespace {
+
+/// Softmax of one row in double, for the classes asked for.
+std::vector<double> probabilities(std::span<const real> logits, const std::vector<int>& classes) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const real v : logits) sum += std::exp(v - largest);
+  std::vector<double> result;
+  for (const int c : classes) result.push_back(std::exp(logits[std::size_t(c)] - largest) / sum);
+  return result;
+}
+
+/// The readable images of a batch as one tensor; the predictions of the others get their error.
+Tensor read_batch(std::span<Prediction> batch, const Preprocess& options,
+                  std::vector<Prediction*>& readable) {
+  std::vector<Tensor> images;
+  for (Prediction& p : batch) try {
+      images.push_back(preprocess(decode_image(p.path), options));
+      readable.push_back(&p);
+    } catch (const std::runtime_error& error) {
+      p.error = error.what();
+    }
+  std::vector<const Tensor*> parts;
+  for (const Tensor& image : images) parts.push_back(&image);
+  return parts.empty() ? Tensor() : concat_axis(parts, 0);
+}
+
+}  // namespace
+
+std::vector<Prediction> predict(const Model& model, const std::vector<std::string>& paths,
+                                const Preprocess& preprocess, const EvaluateOptions& options) {
+  std::vector<Prediction> predictions(paths.size());
+  for (std::size_t i = 0; i < paths.size(); ++i) predictions[i].path = paths[i];
+  const RunHooks hooks = model_hooks(model);
+  const std::int64_t count = std::int64_t(paths.size()),
+                     batches = (count + options.batch - 1) / options.batch;
+  std::mutex mutex;
+  std::int64_t done = 0;
+  parallel_for(batches, options.threads, [&](std::int64_t index) {
+    const std::int64_t first = index * options.batch,
+                       size = std::min<std::int64_t>(options.batch, count - first);
+    std::vector<Prediction*> readable;
+    const Tensor images = read_batch(std::span(predictions).subspan(std::size_t(first), std::size_t(size)),
+                                     preprocess, readable);
+    if (!readable.empty()) {
+      const Tensor logits = run(model.graph, images, hooks);
+      const auto best = top_k(logits, std::min(options.top, model.classes));
+      for (std::size_t i = 0; i < readable.size(); ++i) {
+        readable[i]->classes = best[i];
+        const auto row = logits.values().subspan(i * std::size_t(model.classes), std::size_t(model.classes));
+        readable[i]->probabilities = probabilities(row, best[i]);
+      }
+    }
+    const std::lock_guard lock(mutex);
+    done += size;
+    if (options.progress) options.progress(double(done) / double(count));
+  });
+  return predictions;
+}
+
+std::vector<Tensor> load_images(const std::vector<std::string>& paths, const Preprocess& options,
+                                int threads) {
+  std::vector<Tensor> images(paths.size());
+  parallel_for(std::int64_t(paths.size()), threads, [&](std::int64_t i) {
+    images[std::size_t(i)] = preprocess(decode_image(paths[std::size_t(i)]), options);
+  });
+  return images;
+}
+
+Accuracy accuracy(const std::vector<Prediction>& predictions, const std::vector<Sample>& samples) {
+  assert(predictions.size() == samples.size());
+  Accuracy a;
+  int first = 0, among_five = 0;
+  for (std::size_t i = 0; i < predictions.size(); ++i) {
+    const std::vector<int>& classes = predictions[i].classes;
+    if (classes.empty()) continue;
+    ++a.images;
+    const auto at =
+        std::find(classes.begin(), classes.begin() + std::min<std::ptrdiff_t>(5, std::ssize(classes)),
+                  samples[i].label);
+    first += at == classes.begin();
+    among_five += at != classes.begin() + std::min<std::ptrdiff_t>(5, std::ssize(classes));
+  }
+  if (a.images) {
+    a.top1 = double(first) / a.images;
+    a.top5 = double(among_five) / a.images;
+  }
+  return a;
+}
+
+}  // namespace qhv

@@ -1,0 +1,80 @@
+// qhyvit: post-training quantisation of hybrid vision transformers. Exit codes: 0 done, 1 it failed (one line
+// on stderr says what and where), 2 wrong usage.
+#include <malloc.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "experiments/commands.h"
+#include "tensor/file.h"
+#include "tensor/gemm.h"
+
+namespace qhv {
+
+void write_json(const GlobalOptions& global, const nlohmann::json& result) {
+  if (!global.json.empty()) write_file(global.json, result.dump(1) + "\n");
+}
+
+Model load_model_or_arch(const std::string& file_or_arch, std::optional<int> res) {
+  const Arch* arch = find_arch(file_or_arch);
+  if (arch && !std::filesystem::exists(file_or_arch)) return generated_model(*arch, 1000, res.value_or(256));
+  return load_model(file_or_arch, res);
+}
+
+namespace {
+
+/// An error is one line, whatever a file's name holds.
+std::string one_line(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
+  return text;
+}
+
+int run_program(int argc, char** argv) {
+  CLI::App app(
+      "Post-training quantisation of hybrid vision transformers (Q-HyViT), from checkpoint to accuracy.",
+      "qhyvit");
+  app.require_subcommand(1);
+  app.fallthrough();  // global options are understood after the command too
+  GlobalOptions global;
+  global.threads = int(std::max(1u, std::thread::hardware_concurrency()));
+  add_global_options(app, global);
+  app.parse_complete_callback([&] {
+    if (!global.kernels.empty()) select_gemm_kernel(global.kernels);
+    if (!global.json.empty()) require_writable(global.json);
+  });
+  add_info(app, global);
+  add_classify(app, global);
+  add_eval(app, global);
+  add_quantize(app, global);
+  add_bench(app, global);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace qhv
+
+int main(int argc, char** argv) {
+#ifdef __GLIBC__
+  // A forward pass frees and allocates the same large buffers again and again. By default the C library hands them back to
+  // the system each time, and a third of the run goes into page faults.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#endif
+  try {
+    return qhv::run_program(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "qhyvit: not enough memory\n");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "qhyvit: %s\n", qhv::one_line(error.what()).c_str());
+  }
+  return 1;
+}

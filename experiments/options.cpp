@@ -1,0 +1,114 @@
+#include "experiments/options.h"
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+namespace qhv {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::array<double, 3> kImageNetMean{0.485, 0.456, 0.406}, kImageNetStd{0.229, 0.224, 0.225};
+
+const char* interpolation_name(Interpolation i) {
+  return i == Interpolation::kBicubic ? "bicubic" : "bilinear";
+}
+
+Interpolation interpolation_of(const std::string& name) {
+  require(name == "bicubic" || name == "bilinear", "options", "interpolation \"", name, "\"");
+  return name == "bicubic" ? Interpolation::kBicubic : Interpolation::kBilinear;
+}
+
+void set_channels(std::array<double, 3>& values, const std::vector<std::string>& said, const char* option,
+                  const std::array<double, 3>& imagenet) {
+  if (said.empty()) return;
+  if (said.size() == 1 && said[0] == "imagenet") {
+    values = imagenet;
+    return;
+  }
+  require(said.size() == 3, "options", option, " takes three numbers or \"imagenet\"");
+  for (std::size_t i = 0; i < 3; ++i)
+    require(CLI::detail::lexical_cast(said[i], values[i]), "options", option, ": \"", said[i],
+            "\" is not a number");
+}
+
+/// The defaults of a quantised model are what it was calibrated with.
+Preprocess remembered(const Model& model) {
+  try {
+    const json j = json::parse(model.preprocess);
+    return {j.at("res"),
+            j.at("resize"),
+            interpolation_of(j.at("interpolation")),
+            j.at("mean").get<std::array<double, 3>>(),
+            j.at("std").get<std::array<double, 3>>(),
+            j.at("bgr")};
+  } catch (const json::exception& error) {
+    fail("options", concat("the model's preprocessing is malformed (", error.what(), ")"));
+  }
+}
+
+}  // namespace
+
+void add_global_options(CLI::App& app, GlobalOptions& options) {
+  app.add_option("--threads", options.threads, "Threads, one image each (default: all cores)")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--seed", options.seed, "Seed of everything that is drawn at random (default 0)");
+  app.add_flag("--quiet", options.quiet, "No progress, no report");
+  app.add_option("--json", options.json, "Write the result to this file, for machines")->option_text("FILE");
+  app.add_option("--engine", options.engine, "Insist on an engine instead of taking the model's")
+      ->check(CLI::IsMember({"float32", "fake-quant"}));
+  app.add_option("--kernels", options.kernels,
+                 "Insist on the kernels for matrix products: openblas, onednn or ref");
+}
+
+void add_res_option(CLI::App& command, std::optional<int>& res) {
+  command.add_option("--res", res, "Input size in pixels (default 256, or what a quantised model remembers)")
+      ->check(CLI::Range(kMinRes, kMaxRes));
+}
+
+void add_image_options(CLI::App& command, ImageOptions& options) {
+  add_res_option(command, options.res);
+  auto* resize =
+      command.add_option("--resize", options.resize, "Shorter side before the centre crop, in pixels")
+          ->check(CLI::Range(kMinRes, 4 * kMaxRes));
+  command
+      .add_option("--crop-pct", options.crop_pct,
+                  "The same as a fraction: resize = res / crop-pct (0.9 v1, 0.888 v2)")
+      ->check(CLI::Range(0.01, 1.0))
+      ->excludes(resize);
+  command.add_option("--interpolation", options.interpolation, "bicubic (default) or bilinear")
+      ->check(CLI::IsMember({"bicubic", "bilinear"}));
+  command.add_option("--mean", options.mean, "Three numbers or \"imagenet\" (default 0 0 0)")->expected(1, 3);
+  command.add_option("--std", options.std, "Three numbers or \"imagenet\" (default 1 1 1)")->expected(1, 3);
+  command.add_flag("--bgr", options.bgr, "Blue first, as the ImageNet checkpoints of cvnets expect");
+}
+
+Preprocess resolve_preprocess(const ImageOptions& options, const Model& model) {
+  Preprocess p;
+  const bool remembers = !model.preprocess.empty();
+  if (remembers) p = remembered(model);
+  const bool own_res = p.res == model.res;
+  p.res = model.res;
+  if (options.resize)
+    p.resize = *options.resize;
+  else if (options.crop_pct || !remembers || !own_res)
+    p.resize = resize_for_crop(p.res, options.crop_pct.value_or(model.arch.crop_pct()));
+  if (options.interpolation) p.interpolation = interpolation_of(*options.interpolation);
+  set_channels(p.mean, options.mean, "--mean", kImageNetMean);
+  set_channels(p.std, options.std, "--std", kImageNetStd);
+  p.bgr = p.bgr || options.bgr;
+  return p;
+}
+
+std::string preprocess_to_json(const Preprocess& p) {
+  return json{{"res", p.res},   {"resize", p.resize}, {"interpolation", interpolation_name(p.interpolation)},
+              {"mean", p.mean}, {"std", p.std},       {"bgr", p.bgr}}
+      .dump();
+}
+
+void check_engine(const GlobalOptions& options, const Model& model) {
+  require(options.engine.empty() || options.engine == model.engine(), "options", "--engine ", options.engine,
+          ": this model runs as ", model.engine());
+}
+
+}  // namespace qhv

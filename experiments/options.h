@@ -1,0 +1,47 @@
+// The options that commands share, and how they become settings. Each command adds its own (command_*.cpp).
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/preprocess.h"
+#include "models/model.h"
+
+namespace qhv {
+
+struct GlobalOptions {
+  int threads = 1;  // main() sets the number of cores
+  std::uint64_t seed = 0;
+  bool quiet = false;
+  std::string json;     // file for the machine-readable result, or empty
+  std::string engine;   // forced engine, or empty
+  std::string kernels;  // forced kernels, or empty
+};
+
+/// What of the preprocessing was said on the command line; the rest comes from the model.
+struct ImageOptions {
+  std::optional<int> res, resize;
+  std::optional<double> crop_pct;
+  std::optional<std::string> interpolation;
+  std::vector<std::string> mean, std;  // three numbers or "imagenet"
+  bool bgr = false;
+};
+
+void add_global_options(CLI::App& app, GlobalOptions& options);
+void add_res_option(CLI::App& command, std::optional<int>& res);
+void add_image_options(CLI::App& command, ImageOptions& options);
+
+/// A quantised model's own preprocessing, or its architecture's (bicubic, mean 0, std 1, timm's crop),
+/// overridden by what was said. Throws std::invalid_argument.
+Preprocess resolve_preprocess(const ImageOptions& options, const Model& model);
+
+/// For Model::preprocess.
+std::string preprocess_to_json(const Preprocess& preprocess);
+
+/// Throws std::invalid_argument if --engine asks for another engine than the model's.
+void check_engine(const GlobalOptions& options, const Model& model);
+
+}  // namespace qhv

@@ -1,0 +1,140 @@
+#include "models/model.h"
+
+#include <nlohmann/json.hpp>
+
+#include "models/checkpoint.h"
+#include "models/generated.h"
+#include "models/mobilevit.h"
+#include "nn/passes.h"
+#include "quant/fake_quant.h"
+#include "tensor/read_tensor_file.h"
+#include "tensor/safetensors.h"
+
+namespace qhv {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kMetadataKey = "qhyvit";
+constexpr int kVersion = 1;
+
+Model load_float(TensorFile file, const std::string& path, int res) {
+  const auto tensors = timm_tensors(std::move(file), path);
+  const Arch& arch = detect_arch(tensors, path);
+  const int classes = detect_classes(tensors, path);
+  Graph graph = build_mobilevit(arch, classes, res);
+  check_tensors(graph, tensors, path);
+  for (Param& p : graph.params) {
+    const std::string where = concat(path, ": tensor ", p.name);
+    p.value = to_real(tensors.at(p.name), where);
+    check_finite(p.value, where);
+  }
+  return {arch, classes, res, parameter_count(graph), fold_batch_norm(graph), std::nullopt, ""};
+}
+
+/// For each weight parameter of a planned layer its QParams.
+std::map<std::string, const QParams*> weight_params(const QuantPlan& plan) {
+  std::map<std::string, const QParams*> params;
+  for (const LayerPlan& layer : plan.layers)
+    if (layer.weight) params.emplace(layer.node + ".weight", &layer.weight->qparams);
+  return params;
+}
+
+Tensor weight_from_codes(const TensorI8& codes, const QParams& q, const std::string& where) {
+  TensorI32 wide = TensorI32::uninitialized(codes.shape());
+  for (std::int64_t i = 0; i < codes.size(); ++i) {
+    if (codes[i] < q.qmin || codes[i] > q.qmax)
+      file_error(where, "code ", int(codes[i]), " outside of ", q.qmin, " .. ", q.qmax);
+    wide[i] = codes[i];
+  }
+  return dequantize(wide, q);
+}
+
+Model load_quantized(const TensorFile& file, const std::string& path, std::optional<int> res) {
+  Model model;
+  try {
+    const json header = json::parse(file.metadata.at(kMetadataKey));
+    if (header.at("version") != kVersion)
+      file_error(path, "is of version ", header.at("version").dump(), ", this program reads ", kVersion);
+    const Arch* arch = find_arch(header.at("arch"));
+    if (!arch) file_error(path, "is of the unknown architecture ", header.at("arch").dump());
+    model.arch = *arch;
+    model.classes = header.at("classes");
+    model.res = res.value_or(header.at("res").get<int>());
+    if (model.res < kMinRes || model.res > kMaxRes)
+      file_error(path, "is for images of ", model.res, " pixels");
+    model.preprocess = header.at("preprocess").dump();
+    model.plan = plan_from_json(header.at("plan").dump(), path);
+  } catch (const json::exception& error) {
+    file_error(path, "malformed metadata (", error.what(), ")");
+  }
+  if (model.classes != detect_classes(file.tensors, path))
+    file_error(path, "metadata for ", model.classes, " classes, tensors for ",
+               detect_classes(file.tensors, path));
+
+  const Graph unfolded = build_mobilevit(model.arch, model.classes, model.res);
+  model.parameters = parameter_count(unfolded);
+  model.graph = fold_batch_norm(unfolded);
+  check_tensors(model.graph, file.tensors, path);
+  try {
+    validate(*model.plan, model.graph);
+  } catch (const std::invalid_argument& error) {
+    file_error(path, "the plan does not fit the network: ", error.what());
+  }
+  const auto planned = weight_params(*model.plan);
+  for (Param& p : model.graph.params) {
+    const std::string where = concat(path, ": tensor ", p.name);
+    const RawTensor& raw = file.tensors.at(p.name);
+    if (const auto q = planned.find(p.name); q != planned.end())
+      p.value = weight_from_codes(to_i8(raw, where), *q->second, where);
+    else
+      p.value = to_real(raw, where);
+    check_finite(p.value, where);
+  }
+  return model;
+}
+
+}  // namespace
+
+Model load_model(const std::string& path, std::optional<int> res) {
+  TensorFile file = read_tensor_file(path);
+  if (file.metadata.contains(kMetadataKey)) return load_quantized(file, path, res);
+  return load_float(std::move(file), path, res.value_or(256));
+}
+
+Model generated_model(const Arch& arch, int classes, int res) {
+  Graph graph = build_mobilevit(arch, classes, res);
+  generate_weights(graph);
+  return {arch, classes, res, parameter_count(graph), fold_batch_norm(graph), std::nullopt, ""};
+}
+
+void save_quantized(const std::string& path, const Model& model) {
+  require(model.plan.has_value(), "save_quantized", "the model has no plan");
+  validate(*model.plan, model.graph);
+  TensorFile file;
+  const auto planned = weight_params(*model.plan);
+  for (const Param& p : model.graph.params) {
+    if (const auto q = planned.find(p.name); q != planned.end()) {
+      const TensorI32 codes = quantize(p.value, *q->second);
+      TensorI8 narrow = TensorI8::uninitialized(codes.shape());
+      for (std::int64_t i = 0; i < codes.size(); ++i) narrow[i] = std::int8_t(codes[i]);
+      file.tensors.emplace(p.name, to_raw_i8(narrow));
+    } else {
+      file.tensors.emplace(p.name, to_raw_f32(p.value));
+    }
+  }
+  const json header{{"version", kVersion},
+                    {"arch", model.arch.name},
+                    {"classes", model.classes},
+                    {"res", model.res},
+                    {"preprocess", model.preprocess.empty() ? json::object() : json::parse(model.preprocess)},
+                    {"plan", json::parse(plan_to_json(*model.plan))}};
+  file.metadata.emplace(kMetadataKey, header.dump());
+  write_safetensors(path, file);
+}
+
+RunHooks model_hooks(const Model& model) {
+  return model.plan ? fake_quant_hooks(model.graph, *model.plan) : RunHooks{};
+}
+
+}  // namespace qhv

@@ -1,0 +1,48 @@
+// A network that is ready to run, from either kind of file:
+//
+//   a float checkpoint   safetensors or a PyTorch zip, of either name family (checkpoint.h)
+//   a quantised model    a safetensors file made by save_quantized: weights as I8 codes, everything else as
+//   F32, and under
+//                        the metadata key "qhyvit" a JSON object {version, arch, classes, res, preprocess,
+//                        plan}
+//
+// The two are told apart by that key. In memory BatchNorm is folded, and a quantised model's weights are the
+// values of their codes. Errors are std::runtime_error that begin with the path.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "models/arch.h"
+#include "nn/run.h"
+#include "quant/plan.h"
+
+namespace qhv {
+
+struct Model {
+  Arch arch;
+  int classes = 0;
+  int res = 256;
+  std::int64_t parameters = 0;  // as parameter_count of the network before folding
+  Graph graph;
+  std::optional<QuantPlan> plan;  // of a quantised model
+  std::string preprocess;  // how its images were prepared: a JSON object that the caller defines, or empty
+
+  /// "float32" or "fake-quant": what running the model means.
+  const char* engine() const { return plan ? "fake-quant" : "float32"; }
+};
+
+/// `res`: input size; without it the one a quantised model remembers, or 256.
+Model load_model(const std::string& path, std::optional<int> res = std::nullopt);
+
+/// The architecture with weights that models/generated.h makes from names: for benchmarks, not for
+/// classifying.
+Model generated_model(const Arch& arch, int classes = 1000, int res = 256);
+
+/// Writes a model with a plan. The file is complete or it is not there.
+void save_quantized(const std::string& path, const Model& model);
+
+/// How to run the model: no hooks in float, those of its plan otherwise.
+RunHooks model_hooks(const Model& model);
+
+}  // namespace qhv

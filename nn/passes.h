@@ -1,0 +1,14 @@
+// Rewrites of a graph that keep what it computes.
+#pragma once
+
+#include "nn/graph.h"
+
+namespace qhv {
+
+/// Folds each BatchNorm that follows a convolution, and is its only reader, into the convolution's weight and
+/// bias:
+///   w' = w * f,  b' = bias + (b - mean) * f,  f = weight / sqrt(var + eps)       (per output channel)
+/// The convolution keeps its name and gains a bias; other BatchNorms stay. Blocks shrink accordingly.
+Graph fold_batch_norm(const Graph& graph);
+
+}  // namespace qhv

@@ -1,0 +1,23 @@
+// A quantised network simulated in floating point: what each quantised layer reads is rounded to its grid on
+// the way in.
+#pragma once
+
+#include <span>
+
+#include "nn/run.h"
+#include "quant/plan.h"
+
+namespace qhv {
+
+/// Hooks that make run() of this graph the quantised network. They keep their own copy of the parameters.
+RunHooks fake_quant_hooks(const Graph& graph, const QuantPlan& plan);
+
+/// Rounds every planned weight of the graph to its grid.
+void quantize_weights(Graph& graph, const QuantPlan& plan);
+
+/// Fills the plan's SQNR figures. Each layer is judged alone: its inputs come from the float network
+/// `reference`, whose weights `quantized.graph` holds in quantised form.
+void measure_sqnr(QuantizedGraph& quantized, const Graph& reference, std::span<const Tensor> images,
+                  int threads);
+
+}  // namespace qhv

@@ -1,0 +1,38 @@
+// The post-training quantisation methods, one file each. A method sees the float graph (BatchNorm folded) and
+// the calibration images, and returns the quantised graph with its plan. To add one, write its file and give
+// it a line in the table of methods.cpp.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "quant/calibrate.h"
+#include "quant/plan.h"
+
+namespace qhv {
+
+struct Method {
+  const char* name;
+  const char* summary;
+  QuantizedGraph (*run)(const Graph& graph, const Calibration& calibration);
+};
+
+std::span<const Method> methods();
+
+/// Throws std::invalid_argument, listing the methods, if there is none of this name.
+const Method& find_method(const std::string& name);
+
+/// Runs the method, checks its plan against the graph and fills in the SQNR figures.
+QuantizedGraph quantize_graph(const Method& method, const Graph& graph, const Calibration& calibration);
+
+QuantizedGraph quantize_minmax(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_percentile(const Graph& graph, const Calibration& calibration);
+
+// What the simple methods share.
+
+/// Weights symmetric per output channel, scaled to their largest magnitude; inputs affine per tensor over
+/// `ranges`, which belong to quantizable_edges(graph).
+QuantizedGraph quantize_with_ranges(const Graph& graph, const Calibration& calibration, const char* method,
+                                    const std::vector<Range>& ranges);
+
+}  // namespace qhv

@@ -1,0 +1,35 @@
+// Percentile: an activation's range leaves out the same share of values at either end, 0.1 %, 0.01 % or 0.001
+// %, whichever gives the least squared error over the histogram (the choice among the three is made as in
+// RepQ-ViT, arXiv 2212.08254).
+#include <limits>
+
+#include "quant/methods/methods.h"
+
+namespace qhv {
+namespace {
+
+Range best_range(const Histogram& histogram, int bits) {
+  Range best;
+  double least = std::numeric_limits<double>::infinity();
+  for (const double fraction : {0.99999, 0.9999, 0.999}) {
+    const Range range = histogram.quantile_range(fraction);
+    const double error = histogram.quantization_error(affine_params({range}, bits));
+    if (error < least) {
+      least = error;
+      best = range;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+QuantizedGraph quantize_percentile(const Graph& graph, const Calibration& calibration) {
+  const std::vector<Edge> edges = quantizable_edges(graph);
+  std::vector<Range> ranges = observe_ranges(graph, edges, calibration);
+  const std::vector<Histogram> histograms = observe_histograms(graph, edges, ranges, calibration);
+  for (std::size_t i = 0; i < ranges.size(); ++i) ranges[i] = best_range(histograms[i], calibration.abits);
+  return quantize_with_ranges(graph, calibration, "percentile", ranges);
+}
+
+}  // namespace qhv

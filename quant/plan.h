@@ -1,0 +1,61 @@
+// Every decision of a quantisation, as plain data that is printed, saved and compared: for each quantised
+// layer the parameters of each input and of the weight.
+//
+// A method returns the plan together with a graph whose weights already lie on their grids, so that running
+// it with fake_quant_hooks (fake_quant.h) is the quantised network.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nn/graph.h"
+#include "quant/qparams.h"
+
+namespace qhv {
+
+struct TensorPlan {
+  QParams qparams;
+  double sqnr_db = 0;  // of this tensor alone, on the calibration images (measure_sqnr)
+
+  bool operator==(const TensorPlan&) const = default;
+};
+
+struct LayerPlan {
+  std::string node;                // name of the node in the graph with BatchNorm folded
+  std::string op;                  // op_name of it
+  std::vector<TensorPlan> inputs;  // one for each input of the node
+  std::optional<TensorPlan> weight;
+  double sqnr_db = 0;  // of the layer's output with quantised inputs and weight
+
+  bool operator==(const LayerPlan&) const = default;
+};
+
+struct QuantPlan {
+  std::string method;
+  int wbits = 8, abits = 8;
+  std::vector<LayerPlan> layers;
+
+  bool operator==(const QuantPlan&) const = default;
+};
+
+struct QuantizedGraph {
+  Graph graph;
+  QuantPlan plan;
+};
+
+/// The nodes of the partial scheme of Q-HyViT (arXiv 2303.12557, section 4.1): every convolution, linear
+/// layer and matrix product; their inputs and weights are quantised, everything else stays in floating point.
+std::vector<int> quantizable_nodes(const Graph& graph);
+
+/// Whether params[0] of the node is a weight to quantise.
+bool has_weight(const Node& node);
+
+/// As compact JSON, and back. `where` ("path: plan") opens the error message (std::runtime_error).
+std::string plan_to_json(const QuantPlan& plan);
+QuantPlan plan_from_json(const std::string& text, const std::string& where);
+
+/// Throws std::invalid_argument, naming the layer, unless the plan fits the graph.
+void validate(const QuantPlan& plan, const Graph& graph);
+
+}  // namespace qhv

@@ -1,0 +1,151 @@
+#include "quant/qparams.h"
+
+#include <cmath>
+#include <limits>
+
+#include "tensor/vectorize.h"
+
+namespace qhv {
+namespace {
+
+/// Adding and subtracting this rounds a small number to the nearest integer, ties to even, without a call.
+constexpr real kRound =
+    sizeof(real) == 4 ? real(12582912.0) : real(6755399441055744.0);  // 1.5 * 2^23, 1.5 * 2^52
+
+/// Nearest code, not yet clipped by the caller's bounds: values are clipped first, so kRound is always large
+/// enough.
+inline real nearest(real x, real scale, real low, real high) {
+  real v = x / scale;
+  v = v < low ? low : v;
+  v = v > high ? high : v;
+  return (v + kRound) - kRound;
+}
+
+QHV_VECTORIZE void fake_quantize_into(const real* src, real* dst, std::int64_t count, real scale, real low,
+                                      real high) {
+  for (std::int64_t i = 0; i < count; ++i) dst[i] = scale * nearest(src[i], scale, low, high);
+}
+
+/// Calls body(channel, first element, count) for each stretch of x that shares parameters.
+template <typename Body>
+void for_each_channel(const Shape& shape, int axis, Body body) {
+  std::int64_t outer = 1, channels = 1, inner = 1;
+  for (int i = 0; i < int(shape.size()); ++i)
+    (axis < 0 || i > axis ? inner : i == axis ? channels : outer) *= shape[std::size_t(i)];
+  for (std::int64_t i = 0; i < outer * channels; ++i) body(std::size_t(i % channels), i * inner, inner);
+}
+
+void check_bits(int bits) {
+  require(bits >= 2 && bits <= 8, "quantize", bits, " bits (2 to 8 are possible)");
+}
+
+/// Scale of a range of this width over this many steps; see the decisions in the header.
+float scale_of(double width, int steps) {
+  const float scale = float(width / steps);
+  return scale >= std::numeric_limits<float>::min() ? scale : 1.0f;
+}
+
+Range checked(Range range) {
+  require(!range.empty() && std::isfinite(range.lo) && std::isfinite(range.hi), "quantize", "range ",
+          range.lo, " .. ", range.hi);
+  return range;
+}
+
+}  // namespace
+
+const char* scheme_name(const QParams& q) {
+  if (q.qmin >= 0) return "affine";
+  for (const std::int32_t z : q.zero_point)
+    if (z != 0) return "affine";
+  return "symmetric";
+}
+
+const char* granularity_name(const QParams& q) { return q.axis < 0 ? "tensor" : "channel"; }
+
+int bit_width(const QParams& q) {
+  int bits = 1;
+  while ((std::int64_t{1} << bits) <= std::int64_t(q.qmax) - q.qmin) ++bits;
+  return bits;
+}
+
+QParams symmetric_params(const std::vector<Range>& ranges, int bits, int axis) {
+  check_bits(bits);
+  const int top = (1 << (bits - 1)) - 1;
+  QParams q{{}, {}, axis, -top, top};
+  for (const Range& r : ranges) {
+    checked(r);
+    q.scale.push_back(scale_of(std::max(std::abs(r.lo), std::abs(r.hi)), top));
+    q.zero_point.push_back(0);
+  }
+  return q;
+}
+
+QParams affine_params(const std::vector<Range>& ranges, int bits, int axis) {
+  check_bits(bits);
+  const int top = (1 << bits) - 1;
+  QParams q{{}, {}, axis, 0, top};
+  for (const Range& r : ranges) {
+    checked(r);
+    const double lo = std::min(r.lo, 0.0), hi = std::max(r.hi, 0.0);
+    const float scale = scale_of(hi - lo, top);
+    q.scale.push_back(scale);
+    q.zero_point.push_back(std::int32_t(std::nearbyint(std::clamp(-lo / scale, 0.0, double(top)))));
+  }
+  return q;
+}
+
+void validate(const QParams& q, const Shape& shape, const std::string& name) {
+  require(q.axis >= -1 && q.axis < int(shape.size()), name, "quantisation axis ", q.axis, " of shape ",
+          shape);
+  const std::size_t count = q.axis < 0 ? 1 : std::size_t(shape[std::size_t(q.axis)]);
+  require(q.scale.size() == count && q.zero_point.size() == count, name, q.scale.size(), " scales and ",
+          q.zero_point.size(), " zero points for ", count, " channels");
+  require(q.qmin < q.qmax && q.qmin >= -128 && q.qmax <= 255 && q.qmax - q.qmin <= 255, name, "codes ",
+          q.qmin, " .. ", q.qmax);
+  for (std::size_t c = 0; c < count; ++c) {
+    require(std::isfinite(q.scale[c]) && q.scale[c] > 0, name, "scale ", q.scale[c]);
+    require(q.zero_point[c] >= q.qmin && q.zero_point[c] <= q.qmax, name, "zero point ", q.zero_point[c],
+            " outside of the codes ", q.qmin, " .. ", q.qmax);
+  }
+}
+
+TensorI32 quantize(const Tensor& x, const QParams& q) {
+  validate(q, x.shape(), "quantize");
+  TensorI32 codes = TensorI32::uninitialized(x.shape());
+  for_each_channel(x.shape(), q.axis, [&](std::size_t c, std::int64_t first, std::int64_t count) {
+    const std::int32_t z = q.zero_point[c];
+    for (std::int64_t i = first; i < first + count; ++i) {
+      require(!std::isnan(x[i]), "quantize", "NaN at element ", i);
+      codes[i] = std::int32_t(nearest(x[i], real(q.scale[c]), real(q.qmin - z), real(q.qmax - z))) + z;
+    }
+  });
+  return codes;
+}
+
+Tensor dequantize(const TensorI32& codes, const QParams& q) {
+  validate(q, codes.shape(), "dequantize");
+  Tensor x = Tensor::uninitialized(codes.shape());
+  for_each_channel(x.shape(), q.axis, [&](std::size_t c, std::int64_t first, std::int64_t count) {
+    for (std::int64_t i = first; i < first + count; ++i)
+      x[i] = real(q.scale[c]) * real(codes[i] - q.zero_point[c]);
+  });
+  return x;
+}
+
+Tensor fake_quantize(const Tensor& x, const QParams& q) {
+  validate(q, x.shape(), "fake_quantize");
+  Tensor y = Tensor::uninitialized(x.shape());
+  for_each_channel(x.shape(), q.axis, [&](std::size_t c, std::int64_t first, std::int64_t count) {
+    const real scale = real(q.scale[c]), low = real(q.qmin - q.zero_point[c]),
+               high = real(q.qmax - q.zero_point[c]);
+    fake_quantize_into(x.data() + first, y.data() + first, count, scale, low, high);
+  });
+  return y;
+}
+
+double fake_quantize(double x, const QParams& q, std::size_t c) {
+  const double low = q.qmin - q.zero_point[c], high = q.qmax - q.zero_point[c];
+  return double(q.scale[c]) * std::nearbyint(std::clamp(x / double(q.scale[c]), low, high));
+}
+
+}  // namespace qhv

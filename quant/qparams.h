@@ -1,0 +1,60 @@
+// Affine quantisation, in the one form used everywhere:
+//
+//   q = clip(round(x / scale) + zero_point, qmin, qmax)        x^ = scale * (q - zero_point)
+//
+// Ties round to even. Symmetric means zero_point 0 and codes -(2^(b-1)-1) .. 2^(b-1)-1, so that +1 and -1
+// have codes of the same size; affine means codes 0 .. 2^b-1. Ranges are extended to include zero: then the
+// zero point is itself a code (no overflow) and zero padding is exact.
+//
+// Decisions: a range of zero width (a dead channel) gets scale 1, which keeps zeros exact; a range that is
+// not finite is the caller's error.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace qhv {
+
+struct QParams {
+  std::vector<float> scale;              // one, or one for each index of `axis`
+  std::vector<std::int32_t> zero_point;  // as many
+  int axis = -1;                         // -1: per tensor
+  std::int32_t qmin = 0, qmax = 255;
+
+  bool operator==(const QParams&) const = default;
+};
+
+/// Extent of the values of a tensor or channel. Empty (lo > hi) until something is observed.
+struct Range {
+  double lo = 1, hi = -1;
+  bool empty() const { return lo > hi; }
+};
+
+/// "symmetric" or "affine"; "tensor" or "channel".
+const char* scheme_name(const QParams& q);
+const char* granularity_name(const QParams& q);
+/// The number of bits that the codes need.
+int bit_width(const QParams& q);
+
+/// Parameters from one range (per tensor) or one for each index of `axis`. bits from 2 to 8.
+QParams symmetric_params(const std::vector<Range>& ranges, int bits, int axis = -1);
+QParams affine_params(const std::vector<Range>& ranges, int bits, int axis = -1);
+
+/// Throws std::invalid_argument unless the scales are positive and finite, the zero points are codes, and
+/// their number fits a tensor of this shape.
+void validate(const QParams& q, const Shape& shape, const std::string& name);
+
+/// The codes of x, and their values.
+TensorI32 quantize(const Tensor& x, const QParams& q);
+Tensor dequantize(const TensorI32& codes, const QParams& q);
+
+/// dequantize(quantize(x)) in one pass. NaN stays NaN.
+Tensor fake_quantize(const Tensor& x, const QParams& q);
+
+/// The same for one value with the parameters of channel `c`.
+double fake_quantize(double x, const QParams& q, std::size_t c = 0);
+
+}  // namespace qhv

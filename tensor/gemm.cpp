@@ -1,0 +1,36 @@
+#include "tensor/gemm.h"
+
+namespace qhv {
+namespace {
+
+constexpr GemmKernel kKernels[] = {
+#ifdef QHV_OPENBLAS
+    {"openblas", gemm_openblas, describe_openblas},
+#endif
+#ifdef QHV_ONEDNN
+    {"onednn", gemm_onednn, describe_onednn},
+#endif
+    {"ref", gemm_ref, [] { return std::string("plain C++, sums in double"); }},
+};
+
+const GemmKernel* selected = &kKernels[0];
+
+}  // namespace
+
+std::span<const GemmKernel> gemm_kernels() { return kKernels; }
+
+const GemmKernel& gemm_kernel() { return *selected; }
+
+void select_gemm_kernel(std::string_view name) {
+  std::string known;
+  for (const GemmKernel& kernel : kKernels) {
+    if (kernel.name == name) {
+      selected = &kernel;
+      return;
+    }
+    known += concat(known.empty() ? "" : ", ", kernel.name);
+  }
+  fail("gemm", concat("no kernel \"", name, "\" in this build (it has ", known, ")"));
+}
+
+}  // namespace qhv

@@ -1,0 +1,40 @@
+// The only translation unit that sees OpenBLAS. Its own threads are switched off: two pools would fight for
+// the cores.
+#include <cblas.h>
+#include <mutex>
+
+#include "tensor/gemm.h"
+
+namespace qhv {
+namespace {
+
+void use_one_thread() {
+  static std::once_flag once;
+  std::call_once(once, [] { openblas_set_num_threads(1); });
+}
+
+template <typename T>
+constexpr auto cblas_gemm() {
+  if constexpr (sizeof(T) == sizeof(float))
+    return cblas_sgemm;
+  else
+    return cblas_dgemm;
+}
+
+}  // namespace
+
+void gemm_openblas(const GemmShape& s, const real* a, const real* b, real* c) {
+  use_one_thread();
+  if (s.m == 0 || s.n == 0) return;
+  cblas_gemm<real>()(CblasRowMajor, s.transpose_a ? CblasTrans : CblasNoTrans,
+                     s.transpose_b ? CblasTrans : CblasNoTrans, blasint(s.m), blasint(s.n), blasint(s.k),
+                     real(1), a, blasint(s.transpose_a ? s.m : s.k), b, blasint(s.transpose_b ? s.k : s.n),
+                     real(s.accumulate), c, blasint(s.n));
+}
+
+std::string describe_openblas() {
+  use_one_thread();
+  return concat(openblas_get_config(), ", core ", openblas_get_corename());
+}
+
+}  // namespace qhv

@@ -1,0 +1,131 @@
+#include <algorithm>
+
+#include "tensor/ops.h"
+
+namespace qhv {
+namespace {
+
+/// Elements behind (inner) an axis, one block of which moves together.
+std::int64_t inner_size(const Tensor& x, int axis) {
+  std::int64_t inner = 1;
+  for (int i = axis + 1; i < x.rank(); ++i) inner *= x.dim(i);
+  return inner;
+}
+
+/// Calls move(map offset, token offset) for every element of a [B, C, H, W] map.
+template <typename Move>
+void for_each_patch_element(std::int64_t batch, std::int64_t channels, std::int64_t height,
+                            std::int64_t width, std::int64_t patch, PatchLayout layout, Move move) {
+  const std::int64_t positions = patch * patch, columns = width / patch, patches = (height / patch) * columns;
+  const bool tokens = layout == PatchLayout::kTokens;
+  for (std::int64_t b = 0; b < batch; ++b)
+    for (std::int64_t c = 0; c < channels; ++c)
+      for (std::int64_t y = 0; y < height; ++y)
+        for (std::int64_t x = 0; x < width; ++x) {
+          const std::int64_t position = (y % patch) * patch + x % patch,
+                             n = (y / patch) * columns + x / patch;
+          const std::int64_t token = tokens ? ((b * positions + position) * patches + n) * channels + c
+                                            : ((b * channels + c) * positions + position) * patches + n;
+          move(((b * channels + c) * height + y) * width + x, token);
+        }
+}
+
+void require_patches(const char* op, std::int64_t height, std::int64_t width, int patch) {
+  require(patch > 0 && height % patch == 0 && width % patch == 0, op, height, " x ", width,
+          " is not a multiple of ", patch, " x ", patch, " patches");
+}
+
+}  // namespace
+
+Tensor concat_axis(const std::vector<const Tensor*>& parts, int axis) {
+  require(!parts.empty(), "concat", "nothing to join");
+  const Tensor& first = *parts.front();
+  require(axis >= 0 && axis < first.rank(), "concat", "axis ", axis, " of shape ", first.shape());
+  Shape shape = first.shape();
+  shape[std::size_t(axis)] = 0;
+  for (const Tensor* part : parts) {
+    Shape expected = first.shape();
+    require(part->rank() == first.rank(), "concat", "shapes ", first.shape(), " and ", part->shape());
+    expected[std::size_t(axis)] = part->dim(axis);
+    require(part->shape() == expected, "concat", "shapes ", first.shape(), " and ", part->shape());
+    shape[std::size_t(axis)] += part->dim(axis);
+  }
+  Tensor y = Tensor::uninitialized(shape);
+  const std::int64_t row = inner_size(y, axis) * y.dim(axis);
+  std::int64_t start = 0;
+  for (const Tensor* part : parts) {
+    const std::int64_t width = inner_size(*part, axis) * part->dim(axis);
+    for (std::int64_t i = 0; width && i < part->size() / width; ++i)
+      std::copy_n(part->data() + i * width, width, y.data() + i * row + start);
+    start += width;
+  }
+  return y;
+}
+
+Tensor slice(const Tensor& x, int axis, std::int64_t begin, std::int64_t end) {
+  require(axis >= 0 && axis < x.rank() && 0 <= begin && begin <= end && end <= x.dim(axis), "slice", begin,
+          " .. ", end, " of axis ", axis, " of shape ", x.shape());
+  Shape shape = x.shape();
+  shape[std::size_t(axis)] = end - begin;
+  Tensor y = Tensor::uninitialized(shape);
+  const std::int64_t inner = inner_size(x, axis), width = (end - begin) * inner, row = x.dim(axis) * inner;
+  for (std::int64_t i = 0; width && i < y.size() / width; ++i)
+    std::copy_n(x.data() + i * row + begin * inner, width, y.data() + i * width);
+  return y;
+}
+
+Tensor split_heads(const Tensor& x, int heads) {
+  require(x.rank() == 3 && heads > 0 && x.dim(2) % heads == 0, "split_heads", x.shape(), " into ", heads,
+          " heads");
+  const std::int64_t batch = x.dim(0), tokens = x.dim(1), width = x.dim(2) / heads;
+  Tensor y = Tensor::uninitialized({batch, heads, tokens, width});
+  for (std::int64_t b = 0; b < batch; ++b)
+    for (std::int64_t h = 0; h < heads; ++h)
+      for (std::int64_t n = 0; n < tokens; ++n)
+        std::copy_n(x.data() + ((b * tokens + n) * heads + h) * width, width,
+                    y.data() + ((b * heads + h) * tokens + n) * width);
+  return y;
+}
+
+Tensor merge_heads(const Tensor& x) {
+  require(x.rank() == 4, "merge_heads", "input of shape ", x.shape());
+  const std::int64_t batch = x.dim(0), heads = x.dim(1), tokens = x.dim(2), width = x.dim(3);
+  Tensor y = Tensor::uninitialized({batch, tokens, heads * width});
+  for (std::int64_t b = 0; b < batch; ++b)
+    for (std::int64_t h = 0; h < heads; ++h)
+      for (std::int64_t n = 0; n < tokens; ++n)
+        std::copy_n(x.data() + ((b * heads + h) * tokens + n) * width, width,
+                    y.data() + ((b * tokens + n) * heads + h) * width);
+  return y;
+}
+
+Tensor unfold_patches(const Tensor& x, int patch, PatchLayout layout) {
+  require(x.rank() == 4, "unfold_patches", "input of shape ", x.shape());
+  const std::int64_t batch = x.dim(0), channels = x.dim(1), height = x.dim(2), width = x.dim(3);
+  require_patches("unfold_patches", height, width, patch);
+  const std::int64_t positions = std::int64_t(patch) * patch, patches = height * width / positions;
+  Tensor y =
+      Tensor::uninitialized(layout == PatchLayout::kTokens ? Shape{batch * positions, patches, channels}
+                                                           : Shape{batch, channels, positions, patches});
+  for_each_patch_element(batch, channels, height, width, patch, layout,
+                         [&](std::int64_t map, std::int64_t token) { y[token] = x[map]; });
+  return y;
+}
+
+Tensor fold_patches(const Tensor& x, int patch, PatchLayout layout, std::int64_t height, std::int64_t width) {
+  require_patches("fold_patches", height, width, patch);
+  const std::int64_t positions = std::int64_t(patch) * patch, patches = height * width / positions;
+  const bool tokens = layout == PatchLayout::kTokens;
+  require(x.rank() == (tokens ? 3 : 4), "fold_patches", "input of shape ", x.shape());
+  const std::int64_t batch = tokens ? x.dim(0) / positions : x.dim(0),
+                     channels = tokens ? x.dim(2) : x.dim(1);
+  require(x.shape() == (tokens ? Shape{batch * positions, patches, channels}
+                               : Shape{batch, channels, positions, patches}),
+          "fold_patches", x.shape(), " to ", height, " x ", width, " with ", patch, " x ", patch, " patches");
+  Tensor y = Tensor::uninitialized({batch, channels, height, width});
+  for_each_patch_element(batch, channels, height, width, patch, layout,
+                         [&](std::int64_t map, std::int64_t token) { y[map] = x[token]; });
+  return y;
+}
+
+}  // namespace qhv

@@ -1,0 +1,47 @@
+#include <algorithm>
+#include <numeric>
+
+#include "tensor/ops.h"
+#include "tensor/vectorize.h"
+
+namespace qhv {
+namespace {
+
+QHV_VECTORIZE double total(const real* x, std::int64_t count) {
+  return sum(count, [x](std::int64_t i) { return double(x[i]); });
+}
+
+}  // namespace
+
+Tensor sum_last(const Tensor& x) {
+  const std::int64_t width = x.dim(-1);
+  Shape shape = x.shape();
+  shape.back() = 1;
+  Tensor y(shape);
+  for (std::int64_t row = 0; row < y.size(); ++row) y[row] = real(total(x.data() + row * width, width));
+  return y;
+}
+
+Tensor global_avg_pool(const Tensor& x) {
+  require(x.rank() == 4 && x.dim(2) * x.dim(3) > 0, "global_avg_pool", "input of shape ", x.shape());
+  const std::int64_t area = x.dim(2) * x.dim(3);
+  Tensor y({x.dim(0), x.dim(1)});
+  for (std::int64_t i = 0; i < y.size(); ++i) y[i] = real(total(x.data() + i * area, area) / double(area));
+  return y;
+}
+
+std::vector<std::vector<int>> top_k(const Tensor& x, int k) {
+  require(x.rank() == 2 && k >= 0 && k <= x.dim(1), "top_k", k, " of shape ", x.shape());
+  std::vector<std::vector<int>> best;
+  std::vector<int> order(std::size_t(x.dim(1)));
+  for (std::int64_t row = 0; row < x.dim(0); ++row) {
+    const real* values = x.data() + row * x.dim(1);
+    std::iota(order.begin(), order.end(), 0);
+    std::partial_sort(order.begin(), order.begin() + k, order.end(),
+                      [&](int a, int b) { return values[a] != values[b] ? values[a] > values[b] : a < b; });
+    best.emplace_back(order.begin(), order.begin() + k);
+  }
+  return best;
+}
+
+}  // namespace qhv

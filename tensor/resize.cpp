@@ -1,0 +1,54 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "tensor/ops.h"
+
+namespace qhv {
+namespace {
+
+/// One output coordinate: a blend of two input coordinates.
+struct Tap {
+  std::int64_t low, high;
+  double high_weight;
+};
+
+std::vector<Tap> taps(std::int64_t in, std::int64_t out, bool align_corners) {
+  std::vector<Tap> result;
+  for (std::int64_t i = 0; i < out; ++i) {
+    double position = 0;
+    if (!align_corners)
+      position = std::max(0.0, (double(i) + 0.5) * double(in) / double(out) - 0.5);
+    else if (out > 1)
+      position = double(i) * double(in - 1) / double(out - 1);
+    const std::int64_t low = std::min(std::int64_t(position), in - 1);
+    result.push_back({low, std::min(low + 1, in - 1), position - double(low)});
+  }
+  return result;
+}
+
+}  // namespace
+
+Tensor resize_bilinear(const Tensor& x, std::int64_t height, std::int64_t width, bool align_corners) {
+  require(x.rank() == 4 && x.dim(2) > 0 && x.dim(3) > 0 && height > 0 && width > 0, "resize_bilinear",
+          x.shape(), " to ", height, " x ", width);
+  const std::vector<Tap> rows = taps(x.dim(2), height, align_corners),
+                         columns = taps(x.dim(3), width, align_corners);
+  Tensor y = Tensor::uninitialized({x.dim(0), x.dim(1), height, width});
+  real* dst = y.data();
+  for (std::int64_t plane = 0; plane < x.dim(0) * x.dim(1); ++plane) {
+    const real* src = x.data() + plane * x.dim(2) * x.dim(3);
+    for (const Tap& row : rows) {
+      const real *upper = src + row.low * x.dim(3), *lower = src + row.high * x.dim(3);
+      for (const Tap& column : columns) {
+        const double v = column.high_weight;
+        const double above = upper[column.low] * (1 - v) + upper[column.high] * v;
+        const double below = lower[column.low] * (1 - v) + lower[column.high] * v;
+        *dst++ = real(above * (1 - row.high_weight) + below * row.high_weight);
+      }
+    }
+  }
+  return y;
+}
+
+}  // namespace qhv

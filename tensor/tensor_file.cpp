@@ -1,0 +1,95 @@
+#include "tensor/tensor_file.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "tensor/bytes.h"
+#include "tensor/untrusted.h"
+
+namespace qhv {
+namespace {
+
+struct DTypeInfo {
+  DType dtype;
+  const char* name;
+  std::size_t size;
+};
+constexpr DTypeInfo kDTypes[] = {{DType::kF64, "F64", 8},   {DType::kF32, "F32", 4}, {DType::kF16, "F16", 2},
+                                 {DType::kBF16, "BF16", 2}, {DType::kI64, "I64", 8}, {DType::kI32, "I32", 4},
+                                 {DType::kI16, "I16", 2},   {DType::kI8, "I8", 1},   {DType::kU8, "U8", 1},
+                                 {DType::kBool, "BOOL", 1}};
+
+const DTypeInfo& info(DType dtype) {
+  const auto* found = std::find_if(std::begin(kDTypes), std::end(kDTypes),
+                                   [&](const auto& one) { return one.dtype == dtype; });
+  assert(found != std::end(kDTypes));
+  return *found;
+}
+
+/// The readers make only tensors of the right size; this one may have been made by hand.
+void require_consistent(const RawTensor& raw, const std::string& where) {
+  const auto expected = byte_count(raw.dtype, raw.shape);
+  require(expected == raw.bytes.size(), "raw tensor", where, ": ", raw.bytes.size(), " bytes for ",
+          dtype_name(raw.dtype), ' ', raw.shape);
+}
+
+template <typename UInt, typename Decode>
+Tensor decode(const RawTensor& raw, Decode value_of) {
+  Tensor result = Tensor::uninitialized(raw.shape);
+  const std::byte* src = raw.bytes.data();
+  for (real& value : result.values()) {
+    value = real(value_of(load_le<UInt>(src)));
+    src += sizeof(UInt);
+  }
+  return result;
+}
+
+}  // namespace
+
+const char* dtype_name(DType dtype) { return info(dtype).name; }
+std::size_t dtype_size(DType dtype) { return info(dtype).size; }
+
+Tensor to_real(const RawTensor& raw, const std::string& where) {
+  require_consistent(raw, where);
+  switch (raw.dtype) {
+    // Where real is float, values are rounded to the nearest, and those beyond its range become infinite.
+    case DType::kF64:
+      return decode<std::uint64_t>(raw, [](std::uint64_t bits) { return std::bit_cast<double>(bits); });
+    case DType::kF32:
+      return decode<std::uint32_t>(raw, [](std::uint32_t bits) { return std::bit_cast<float>(bits); });
+    case DType::kF16:
+      return decode<std::uint16_t>(raw, half_to_float);
+    case DType::kBF16:
+      return decode<std::uint16_t>(raw, bfloat16_to_float);
+    default:
+      file_error(where, "expected a floating-point type (F64, F32, F16 or BF16), found ",
+                 dtype_name(raw.dtype), ' ', raw.shape);
+  }
+}
+
+TensorI8 to_i8(const RawTensor& raw, const std::string& where) {
+  require_consistent(raw, where);
+  if (raw.dtype != DType::kI8)
+    file_error(where, "expected I8, found ", dtype_name(raw.dtype), ' ', raw.shape);
+  TensorI8 result = TensorI8::uninitialized(raw.shape);
+  std::transform(raw.bytes.begin(), raw.bytes.end(), result.data(),
+                 [](std::byte byte) { return std::int8_t(byte); });
+  return result;
+}
+
+RawTensor to_raw_f32(const Tensor& tensor) {
+  RawTensor raw{DType::kF32, tensor.shape(), std::vector<std::byte>(std::size_t(tensor.size()) * 4)};
+  std::byte* dst = raw.bytes.data();
+  for (const real value : tensor.values()) {
+    store_le(dst, std::bit_cast<std::uint32_t>(float(value)));
+    dst += 4;
+  }
+  return raw;
+}
+
+RawTensor to_raw_i8(const TensorI8& tensor) {
+  const auto bytes = std::as_bytes(tensor.values());
+  return {DType::kI8, tensor.shape(), {bytes.begin(), bytes.end()}};
+}
+
+}  // namespace qhv

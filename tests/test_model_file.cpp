@@ -1,0 +1,146 @@
+// Models as files: trained checkpoints against PyTorch's logits, and quantised models there and back.
+#include <cmath>
+#include <doctest/doctest.h>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "models/generated.h"
+#include "models/model.h"
+#include "quant/methods/methods.h"
+#include "tensor/safetensors.h"
+#include "tests/support.h"
+
+using namespace qhv;
+using nlohmann::json;
+
+namespace {
+
+Model quantized_model(const std::string& arch) {
+  Model model = generated_model(*find_arch(arch), 5, 64);
+  const std::vector<Tensor> images{generate_input(1, 3, 64, 64)};
+  QuantizedGraph q = quantize_graph(find_method("minmax"), model.graph, {images, 8, 8, 2, {}});
+  model.graph = std::move(q.graph);
+  model.plan = std::move(q.plan);
+  model.preprocess = R"({"resize":72})";
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("trained models: logits on 16 photographs equal PyTorch's in float64 to 1e-3") {
+  const auto path = test::shared_path("golden/photo121_golden.safetensors");
+  if (!path) return;
+  const TensorFile golden = read_safetensors(*path);
+  const RawTensor& raw = golden.tensors.at("images_u8");
+  Tensor images({16, 3, 256, 256});
+  for (std::int64_t i = 0; i < images.size(); ++i)
+    images[i] = real(std::to_integer<int>(raw.bytes[std::size_t(i)]) / 255.0);
+  int compared = 0;
+  for (const Arch& arch : known_archs()) {
+    if (!golden.tensors.contains(arch.name)) continue;
+    const auto file = test::shared_path("models/photo121_" + arch.name + ".safetensors");
+    REQUIRE(file);
+    const Model model = load_model(*file);
+    CHECK(model.arch.name == arch.name);
+    const Tensor expected = to_real(golden.tensors.at(arch.name), arch.name);
+    INFO(arch.name);
+    CHECK(test::difference(run(model.graph, images), expected, 1e-3) == "");
+    ++compared;
+  }
+  CHECK(compared == 7);
+}
+
+TEST_CASE("a quantised model comes back as it was, bit by bit") {
+  const test::TemporaryFolder folder;
+  for (const char* arch : {"mobilevit_xxs", "mobilevitv2_050"}) {
+    const Model saved = quantized_model(arch);
+    const std::string path = folder / "q.safetensors";
+    save_quantized(path, saved);
+    const Model loaded = load_model(path);
+    CHECK(loaded.arch.name == saved.arch.name);
+    CHECK(loaded.classes == 5);
+    CHECK(loaded.res == 64);
+    CHECK(loaded.parameters == saved.parameters);
+    CHECK(std::string(loaded.engine()) == "fake-quant");
+    CHECK(json::parse(loaded.preprocess) == json::parse(saved.preprocess));
+    CHECK(loaded.plan == saved.plan);
+    const Tensor x = generate_input(1, 3, 64, 64);
+    CHECK(test::difference(run(loaded.graph, x, model_hooks(loaded)), run(saved.graph, x, model_hooks(saved)),
+                           0) == "");
+
+    const TensorFile file = read_safetensors(path);
+    CHECK(file.tensors.at("stem.conv.weight").dtype == DType::kI8);
+    CHECK(file.tensors.at("stem.conv.bias").dtype == DType::kF32);
+    CHECK(load_model(path, 96).res == 96);  // another size: same plan
+  }
+}
+
+TEST_CASE("a quantised model is close to its float self") {
+  const Model quantized = quantized_model("mobilevit_xxs");
+  const Model original = generated_model(*find_arch("mobilevit_xxs"), 5, 64);
+  const Tensor x = generate_input(1, 3, 64, 64);
+  const Tensor y = run(original.graph, x), yq = run(quantized.graph, x, model_hooks(quantized));
+  double signal = 0, noise = 0;
+  for (std::int64_t i = 0; i < y.size(); ++i) {
+    signal += double(y[i]) * double(y[i]);
+    noise += std::pow(double(y[i] - yq[i]), 2);
+  }
+  CHECK(noise > 0);
+  CHECK(noise < 0.01 * signal);
+}
+
+TEST_CASE("a quantised file that is not consistent is refused, by cause") {
+  const test::TemporaryFolder folder;
+  const std::string path = folder / "q.safetensors";
+  save_quantized(path, quantized_model("mobilevitv2_050"));
+  const TensorFile good = read_safetensors(path);
+  const auto error = [&](auto change) {
+    TensorFile file = good;
+    json header = json::parse(file.metadata.at("qhyvit"));
+    change(file, header);
+    file.metadata["qhyvit"] = header.dump();
+    write_safetensors(path, file);
+    return test::error_of([&] { load_model(path); });
+  };
+  const auto says = [&](auto change, const std::string& words) {
+    const std::string text = error(change);
+    INFO(text);
+    CHECK(text.starts_with("runtime_error: " + path + ": "));
+    CHECK(text.find(words) != std::string::npos);
+  };
+  CHECK(error([](TensorFile&, json&) {}) == "no error");
+  says([](TensorFile&, json& h) { h = 3; }, "malformed metadata");
+  says([](TensorFile&, json& h) { h.erase("plan"); }, "malformed metadata");
+  says([](TensorFile&, json& h) { h["version"] = 99; }, "is of version 99");
+  says([](TensorFile&, json& h) { h["arch"] = "resnet50"; }, "unknown architecture \"resnet50\"");
+  says([](TensorFile&, json& h) { h["classes"] = 6; }, "metadata for 6 classes, tensors for 5");
+  says([](TensorFile&, json& h) { h["res"] = 1 << 30; }, "is for images of 1073741824 pixels");
+  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["node"] = "nowhere"; }, "no node \"nowhere\"");
+  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = 0; }, "scale 0");
+  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = "x"; }, "malformed plan");
+  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["inputs"][0]["zero_point"][0] = 256; },
+       "zero point 256");
+  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["qmin"] = -5; }, "outside of -5 .. 127");
+  says([](TensorFile& f, json&) { f.tensors.erase("stem.conv.bias"); },
+       "stem.conv.bias of shape [16] is missing");
+  says(
+      [](TensorFile& f, json&) {
+        f.tensors["stem.conv.weight"] = to_raw_f32(Tensor({16, 3, 3, 3}));
+      },
+      "stem.conv.weight");
+}
+
+TEST_CASE("saving where one cannot write leaves nothing behind") {
+  const Model model = quantized_model("mobilevitv2_050");
+  const test::TemporaryFolder folder;
+  CHECK(test::error_of([&] {
+          save_quantized(folder / "missing/q.safetensors", model);
+        }).find("cannot be written") != std::string::npos);
+  CHECK(test::error_of([&] { save_quantized(folder.path(), model); }).find("cannot be written") !=
+        std::string::npos);
+  CHECK(std::filesystem::is_empty(folder.path()));
+  Model no_plan = model;
+  no_plan.plan.reset();
+  CHECK(test::error_of([&] { save_quantized(folder / "q", no_plan); }) ==
+        "invalid_argument: [save_quantized] the model has no plan");
+}
