@@ -21,15 +21,19 @@ Image resize_shorter_side(const Image& image, int size, Interpolation interpolat
 
 }  // namespace
 
-Tensor preprocess(const Image& image, const Preprocess& options) {
-  const int res = options.res;
-  const int shorter_side = options.resize == 0 ? res : options.resize;
-  require(res > 0 && res <= kMaxImageSide, "preprocess", "res ", res);
-  require(shorter_side >= res, "preprocess", "resize ", shorter_side, " is below res ", res);
+void validate(const Preprocess& options) {
+  require(options.res > 0 && options.res <= kMaxImageSide, "preprocess", "res ", options.res);
+  require(options.resize == 0 || options.resize >= options.res, "preprocess", "resize ", options.resize,
+          " is below res ", options.res);
   for (std::size_t c = 0; c < 3; ++c)
     require(std::isfinite(options.mean[c]) && std::isfinite(options.std[c]) && options.std[c] > 0,
             "preprocess", "mean ", options.mean[c], ", std ", options.std[c]);
+}
 
+Tensor preprocess(const Image& image, const Preprocess& options) {
+  validate(options);
+  const int res = options.res;
+  const int shorter_side = options.resize == 0 ? res : options.resize;
   const Image crop = center_crop(resize_shorter_side(image, shorter_side, options.interpolation), res, res);
 
   const std::int64_t pixels = std::int64_t(res) * res;

@@ -29,6 +29,9 @@ struct Preprocess {
   bool bgr = false;
 };
 
+/// Throws unless the options make sense by themselves.
+void validate(const Preprocess& options);
+
 Tensor preprocess(const Image& image, const Preprocess& options);
 
 /// The shorter side for a crop that keeps `crop_pct` of it, 0 < crop_pct <= 1.

@@ -40,7 +40,7 @@ void classify(const Options& options, const GlobalOptions& global) {
   const Model model = load_model(options.model, options.image.res);
   check_engine(global, model);
   const std::vector<std::string> names = class_names(options.classes, model.classes);
-  const Preprocess preprocess = resolve_preprocess(options.image, model);
+  const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
   const std::vector<Prediction> predictions =
       predict(model, options.images, preprocess,
               {.batch = 1, .threads = global.threads, .top = options.top, .progress = {}});

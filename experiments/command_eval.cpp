@@ -30,7 +30,7 @@ void thin_out(std::vector<Sample>& samples, int limit) {
 void eval(const Options& options, const GlobalOptions& global) {
   const Model model = load_model(options.model, options.image.res);
   check_engine(global, model);
-  const Preprocess preprocess = resolve_preprocess(options.image, model);
+  const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
   Dataset dataset = open_folder(options.data);
   check_labels(dataset, model.classes, options.data);
   thin_out(dataset.samples, options.limit);

@@ -19,7 +19,7 @@ namespace {
 using nlohmann::json;
 
 struct Options {
-  std::string model, calib, out, method = "minmax";
+  std::string model, calib, out, method;
   int wbits = 8, abits = 8, images = 32;
   ImageOptions image;
 };
@@ -37,7 +37,7 @@ void quantize(const Options& options, const GlobalOptions& global) {
   if (model.plan) file_error(options.model, "is quantised already; quantize needs a float checkpoint");
   check_engine(global, model);
   require_writable(options.out);
-  const Preprocess preprocess = resolve_preprocess(options.image, model);
+  const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
   const std::vector<std::string> chosen =
       sample_images(list_images(options.calib), options.images, global.seed);
   const std::vector<Tensor> images = load_images(chosen, preprocess, global.threads);

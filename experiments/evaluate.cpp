@@ -19,12 +19,23 @@ std::vector<double> probabilities(std::span<const real> logits, const std::vecto
   return result;
 }
 
+/// Decodes and prepares one image. Whatever is wrong with it is a std::runtime_error that begins with its
+/// path.
+Tensor read_image(const std::string& path, const Preprocess& options) {
+  const Image image = decode_image(path);
+  try {
+    return preprocess(image, options);
+  } catch (const std::invalid_argument& error) {
+    file_error(path, error.what());
+  }
+}
+
 /// The readable images of a batch as one tensor; the predictions of the others get their error.
 Tensor read_batch(std::span<Prediction> batch, const Preprocess& options,
                   std::vector<Prediction*>& readable) {
   std::vector<Tensor> images;
   for (Prediction& p : batch) try {
-      images.push_back(preprocess(decode_image(p.path), options));
+      images.push_back(read_image(p.path, options));
       readable.push_back(&p);
     } catch (const std::runtime_error& error) {
       p.error = error.what();
@@ -70,9 +81,8 @@ std::vector<Prediction> predict(const Model& model, const std::vector<std::strin
 std::vector<Tensor> load_images(const std::vector<std::string>& paths, const Preprocess& options,
                                 int threads) {
   std::vector<Tensor> images(paths.size());
-  parallel_for(std::int64_t(paths.size()), threads, [&](std::int64_t i) {
-    images[std::size_t(i)] = preprocess(decode_image(paths[std::size_t(i)]), options);
-  });
+  parallel_for(std::int64_t(paths.size()), threads,
+               [&](std::int64_t i) { images[std::size_t(i)] = read_image(paths[std::size_t(i)], options); });
   return images;
 }
 

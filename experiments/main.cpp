@@ -1,10 +1,9 @@
 // qhyvit: post-training quantisation of hybrid vision transformers. Exit codes: 0 done, 1 it failed (one line
 // on stderr says what and where), 2 wrong usage.
-#include <malloc.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <malloc.h>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -43,7 +42,11 @@ int run_program(int argc, char** argv) {
   global.threads = int(std::max(1u, std::thread::hardware_concurrency()));
   add_global_options(app, global);
   app.parse_complete_callback([&] {
-    if (!global.kernels.empty()) select_gemm_kernel(global.kernels);
+    try {
+      if (!global.kernels.empty()) select_gemm_kernel(global.kernels);
+    } catch (const std::invalid_argument& error) {
+      throw CLI::ValidationError("--kernels", error.what());
+    }
     if (!global.json.empty()) require_writable(global.json);
   });
   add_info(app, global);
@@ -64,8 +67,8 @@ int run_program(int argc, char** argv) {
 
 int main(int argc, char** argv) {
 #ifdef __GLIBC__
-  // A forward pass frees and allocates the same large buffers again and again. By default the C library hands them back to
-  // the system each time, and a third of the run goes into page faults.
+  // A forward pass frees and allocates the same large buffers again and again. By default the C library hands
+  // them back to the system each time, and a third of the run goes into page faults.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 #endif

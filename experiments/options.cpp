@@ -26,24 +26,26 @@ void set_channels(std::array<double, 3>& values, const std::vector<std::string>&
     values = imagenet;
     return;
   }
-  require(said.size() == 3, "options", option, " takes three numbers or \"imagenet\"");
+  if (said.size() != 3) throw CLI::ValidationError(option, "takes three numbers or \"imagenet\"");
   for (std::size_t i = 0; i < 3; ++i)
-    require(CLI::detail::lexical_cast(said[i], values[i]), "options", option, ": \"", said[i],
-            "\" is not a number");
+    if (!CLI::detail::lexical_cast(said[i], values[i]))
+      throw CLI::ValidationError(option, concat('"', said[i], "\" is not a number"));
 }
 
 /// The defaults of a quantised model are what it was calibrated with.
-Preprocess remembered(const Model& model) {
+Preprocess remembered(const Model& model, const std::string& path) {
   try {
     const json j = json::parse(model.preprocess);
-    return {j.at("res"),
-            j.at("resize"),
-            interpolation_of(j.at("interpolation")),
-            j.at("mean").get<std::array<double, 3>>(),
-            j.at("std").get<std::array<double, 3>>(),
-            j.at("bgr")};
-  } catch (const json::exception& error) {
-    fail("options", concat("the model's preprocessing is malformed (", error.what(), ")"));
+    const Preprocess p{j.at("res"),
+                       j.at("resize"),
+                       interpolation_of(j.at("interpolation")),
+                       j.at("mean").get<std::array<double, 3>>(),
+                       j.at("std").get<std::array<double, 3>>(),
+                       j.at("bgr")};
+    validate(p);
+    return p;
+  } catch (const std::exception& error) {
+    file_error(path, "its preprocessing is malformed (", error.what(), ")");
   }
 }
 
@@ -83,10 +85,10 @@ void add_image_options(CLI::App& command, ImageOptions& options) {
   command.add_flag("--bgr", options.bgr, "Blue first, as the ImageNet checkpoints of cvnets expect");
 }
 
-Preprocess resolve_preprocess(const ImageOptions& options, const Model& model) {
+Preprocess resolve_preprocess(const ImageOptions& options, const Model& model, const std::string& path) {
   Preprocess p;
   const bool remembers = !model.preprocess.empty();
-  if (remembers) p = remembered(model);
+  if (remembers) p = remembered(model, path);
   const bool own_res = p.res == model.res;
   p.res = model.res;
   if (options.resize)
@@ -97,6 +99,11 @@ Preprocess resolve_preprocess(const ImageOptions& options, const Model& model) {
   set_channels(p.mean, options.mean, "--mean", kImageNetMean);
   set_channels(p.std, options.std, "--std", kImageNetStd);
   p.bgr = p.bgr || options.bgr;
+  try {
+    validate(p);
+  } catch (const std::invalid_argument& error) {
+    throw CLI::ValidationError("preprocessing", error.what());
+  }
   return p;
 }
 
@@ -107,8 +114,8 @@ std::string preprocess_to_json(const Preprocess& p) {
 }
 
 void check_engine(const GlobalOptions& options, const Model& model) {
-  require(options.engine.empty() || options.engine == model.engine(), "options", "--engine ", options.engine,
-          ": this model runs as ", model.engine());
+  if (!options.engine.empty() && options.engine != model.engine())
+    throw CLI::ValidationError("--engine", concat(options.engine, ": this model runs as ", model.engine()));
 }
 
 }  // namespace qhv

@@ -35,13 +35,14 @@ void add_res_option(CLI::App& command, std::optional<int>& res);
 void add_image_options(CLI::App& command, ImageOptions& options);
 
 /// A quantised model's own preprocessing, or its architecture's (bicubic, mean 0, std 1, timm's crop),
-/// overridden by what was said. Throws std::invalid_argument.
-Preprocess resolve_preprocess(const ImageOptions& options, const Model& model);
+/// overridden by what was said. Wrong usage is a CLI::ValidationError (exit code 2), a model that remembers
+/// nonsense a std::runtime_error that begins with its path.
+Preprocess resolve_preprocess(const ImageOptions& options, const Model& model, const std::string& path);
 
 /// For Model::preprocess.
 std::string preprocess_to_json(const Preprocess& preprocess);
 
-/// Throws std::invalid_argument if --engine asks for another engine than the model's.
+/// Throws CLI::ValidationError if --engine asks for another engine than the model's.
 void check_engine(const GlobalOptions& options, const Model& model);
 
 }  // namespace qhv

@@ -1,5 +1,7 @@
 #include "tensor/gemm.h"
 
+#include <algorithm>
+
 namespace qhv {
 namespace {
 
@@ -20,6 +22,14 @@ const GemmKernel* selected = &kKernels[0];
 std::span<const GemmKernel> gemm_kernels() { return kKernels; }
 
 const GemmKernel& gemm_kernel() { return *selected; }
+
+void gemm(const GemmShape& shape, const real* a, const real* b, real* c) {
+  if (shape.m == 0 || shape.n == 0) return;
+  if (shape.k > 0)
+    selected->run(shape, a, b, c);
+  else if (!shape.accumulate)
+    std::fill_n(c, shape.m * shape.n, real(0));
+}
 
 void select_gemm_kernel(std::string_view name) {
   std::string known;

@@ -26,6 +26,7 @@ struct GemmShape {
 
 struct GemmKernel {
   const char* name;
+  // Called by gemm() with m, n, k >= 1.
   void (*run)(const GemmShape&, const real* a, const real* b, real* c);
   std::string (*describe)();  // library, version and the code path that it chose on this CPU
 };
@@ -39,9 +40,8 @@ const GemmKernel& gemm_kernel();
 /// Makes `name` the kernel in use. Throws std::invalid_argument, listing the known ones.
 void select_gemm_kernel(std::string_view name);
 
-inline void gemm(const GemmShape& shape, const real* a, const real* b, real* c) {
-  gemm_kernel().run(shape, a, b, c);
-}
+/// The product by the kernel in use; an empty sum (k = 0) is zero.
+void gemm(const GemmShape& shape, const real* a, const real* b, real* c);
 
 void gemm_ref(const GemmShape& shape, const real* a, const real* b, real* c);
 void gemm_openblas(const GemmShape& shape, const real* a, const real* b, real* c);

@@ -25,7 +25,6 @@ constexpr auto cblas_gemm() {
 
 void gemm_openblas(const GemmShape& s, const real* a, const real* b, real* c) {
   use_one_thread();
-  if (s.m == 0 || s.n == 0) return;
   cblas_gemm<real>()(CblasRowMajor, s.transpose_a ? CblasTrans : CblasNoTrans,
                      s.transpose_b ? CblasTrans : CblasNoTrans, blasint(s.m), blasint(s.n), blasint(s.k),
                      real(1), a, blasint(s.transpose_a ? s.m : s.k), b, blasint(s.transpose_b ? s.k : s.n),

@@ -8,7 +8,7 @@
 // data exactly, and each has shape x type bytes. Nothing is allocated for a tensor before that is checked.
 //
 // Errors: std::runtime_error for files; std::invalid_argument for a TensorFile that cannot be written.
-// Source: https://huggingface.co/docs/safetensors (format).
+// Source: the description of the format in the documentation of safetensors.
 #pragma once
 
 #include <cstddef>

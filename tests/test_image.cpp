@@ -1,18 +1,16 @@
 #include <algorithm>
 #include <doctest/doctest.h>
 #include <filesystem>
-#include <fstream>
 
 #include "data/image.h"
 #include "tensor/rng.h"
+#include "tests/image_files.h"
 #include "tests/support.h"
 
 using namespace qhv;
 using namespace qhv::test;
 
 namespace {
-
-using Bytes = std::vector<std::uint8_t>;
 
 // 2 x 2 with transparency: red, green (half transparent), blue (fully transparent), (10, 20, 30).
 const Bytes kPng{0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x48,
@@ -33,44 +31,6 @@ const Bytes kJpeg{0xff, 0xd8, 0xff, 0xdb, 0x00, 0x43, 0x00, 0x03, 0x02, 0x02, 0x
                   0x08, 0x09, 0xff, 0xc4, 0x00, 0x14, 0x10, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
                   0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xda, 0x00, 0x08, 0x01, 0x01,
                   0x00, 0x00, 0x3f, 0x00, 0x2a, 0x2a, 0xb3, 0xff, 0xd9};
-
-void put(Bytes& out, std::uint32_t value, int bytes) {
-  for (int i = 0; i < bytes; ++i) out.push_back(std::uint8_t(value >> (8 * i)));
-}
-
-/// A 24-bit BMP: rows from the bottom, blue green red, padded to 4 bytes. `claimed_*` go into the header.
-Bytes bmp_bytes(const Image& image, std::uint32_t claimed_width, std::uint32_t claimed_height) {
-  Bytes out{'B', 'M'};
-  out.resize(10);   // file size, reserved: not read
-  put(out, 54, 4);  // where the pixels begin
-  put(out, 40, 4);  // size of the second header
-  put(out, claimed_width, 4);
-  put(out, claimed_height, 4);
-  put(out, 1, 2);   // planes
-  put(out, 24, 2);  // bits per pixel
-  out.resize(54);   // no compression; the rest is not read
-  for (int y = image.height - 1; y >= 0; --y) {
-    for (int x = 0; x < image.width; ++x)
-      for (int c = 2; c >= 0; --c) out.push_back(image.row(y)[3 * x + c]);
-    while ((out.size() - 54) % 4 != 0) out.push_back(0);
-  }
-  return out;
-}
-
-Bytes bmp_bytes(const Image& image) {
-  return bmp_bytes(image, std::uint32_t(image.width), std::uint32_t(image.height));
-}
-
-Image random_image(int width, int height, std::uint64_t seed) {
-  Image image = make_image(width, height);
-  for (std::size_t i = 0; i < image.rgb.size(); ++i) image.rgb[i] = std::uint8_t(random_bits(seed, i));
-  return image;
-}
-
-void save(const std::string& path, const Bytes& bytes) {
-  std::ofstream(path, std::ios::binary)
-      .write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
-}
 
 }  // namespace
 

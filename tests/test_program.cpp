@@ -1,0 +1,239 @@
+// The program as a user meets it: exit codes, one-line errors, JSON, and the whole way from a checkpoint to a
+// quantised model's accuracy. The checkpoint has generated weights and the photographs are noise, so nothing
+// is needed from outside.
+#include <algorithm>
+#include <cstdio>
+#include <doctest/doctest.h>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sys/wait.h>
+
+#include "models/generated.h"
+#include "models/mobilevit.h"
+#include "tensor/safetensors.h"
+#include "tests/image_files.h"
+#include "tests/support.h"
+
+using namespace qhv;
+using namespace qhv::test;
+using nlohmann::json;
+
+namespace {
+
+struct Outcome {
+  int code;
+  std::string out, err;
+};
+
+std::string text_of(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// A folder with a checkpoint for 3 classes, photographs of them, and the program run inside of it.
+class Workplace {
+ public:
+  Workplace() {
+    Graph graph = build_mobilevit(*find_arch("mobilevit_xxs"), 3, 64);
+    generate_weights(graph);
+    TensorFile file;
+    for (const Param& p : graph.params) file.tensors.emplace(p.name, to_raw_f32(p.value));
+    write_safetensors(folder / "model.safetensors", file);
+    std::uint64_t seed = 0;
+    for (const char* name : {"a", "b", "c"}) {
+      std::filesystem::create_directories(folder / ("val/" + std::string(name)));
+      for (int i = 0; i < 3; ++i)
+        save(folder / concat("val/", name, "/", i, ".bmp"), bmp_bytes(random_image(40 + i, 50, ++seed)));
+    }
+    std::ofstream(folder / "names.txt") << "ant\nbee\ncat\n";
+  }
+
+  Outcome run(const std::string& arguments) const {
+    const std::string command =
+        concat("cd ", folder.path(), " && ", QHV_PROGRAM, " ", arguments, " > out 2> err < /dev/null");
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, text_of(folder / "out"), text_of(folder / "err")};
+  }
+  json result(const std::string& arguments) const {
+    const Outcome o = run(arguments + " --json result.json");
+    INFO(arguments << "\n" << o.err);
+    REQUIRE(o.code == 0);
+    return json::parse(text_of(folder / "result.json"));
+  }
+
+  const TemporaryFolder folder;
+};
+
+const Workplace& workplace() {
+  static const Workplace w;
+  return w;
+}
+
+/// Fails with code 1 and one line that holds all these words.
+void fails(const std::string& arguments, const std::vector<std::string>& words) {
+  const Outcome o = workplace().run(arguments);
+  INFO(arguments << "\n" << o.out << o.err);
+  CHECK(o.code == 1);
+  CHECK(std::count(o.err.begin(), o.err.end(), '\n') == 1);
+  CHECK(o.err.starts_with("qhyvit: "));
+  for (const std::string& word : words) {
+    INFO(word);
+    CHECK(o.err.find(word) != std::string::npos);
+  }
+}
+
+void is_wrong_usage(const std::string& arguments, const std::string& words) {
+  const Outcome o = workplace().run(arguments);
+  INFO(arguments << "\n" << o.out << o.err);
+  CHECK(o.code == 2);
+  CHECK((o.out + o.err).find(words) != std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("program: help and usage") {
+  CHECK(workplace().run("--help").code == 0);
+  CHECK(workplace().run("quantize --help").out.find("percentile") != std::string::npos);
+  is_wrong_usage("", "subcommand");
+  is_wrong_usage("dance", "subcommand");
+  is_wrong_usage("eval model.safetensors", "--data");
+  is_wrong_usage("eval model.safetensors --data val --res 31", "--res");
+  is_wrong_usage("eval model.safetensors --data val --res 64 --resize 50", "resize 50 is below res 64");
+  is_wrong_usage("eval model.safetensors --data val --resize 70 --crop-pct 0.9", "--crop-pct");
+  is_wrong_usage("eval model.safetensors --data val --mean 1 2", "--mean");
+  is_wrong_usage("eval model.safetensors --data val --std 1 2 x", "not a number");
+  is_wrong_usage("eval model.safetensors --data val --std 1 0 1", "std 0");
+  is_wrong_usage("eval model.safetensors --data val --res 64 --engine fake-quant",
+                 "this model runs as float32");
+  is_wrong_usage("eval model.safetensors --data val --threads 0", "--threads");
+  is_wrong_usage("eval model.safetensors --data val --kernels gpu", "no kernel \"gpu\"");
+  is_wrong_usage("quantize model.safetensors --calib val --out q --method magic", "minmax");
+  is_wrong_usage("quantize model.safetensors --calib val --out q --method minmax --wbits 9", "--wbits");
+}
+
+TEST_CASE("program: from a checkpoint to a quantised model's accuracy") {
+  const json info = workplace().result("info model.safetensors --res 64 --graph");
+  CHECK(info.at("arch") == "mobilevit_xxs");
+  CHECK(info.at("classes") == 3);
+  CHECK(info.at("params") == 1272024 - (1000 - 3) * 321);  // timm counts 1,272,024 for 1000 classes
+  CHECK(info.at("engine") == "float32");
+  CHECK(info.at("ops").at("conv2d").at("count") == 35);
+  CHECK(info.at("macs").get<double>() > 1e7);
+
+  const std::string image_options = " --res 64 --crop-pct 1 --mean imagenet --std 0.2 0.2 0.2";
+  const json eval = workplace().result("eval model.safetensors --data val --batch 2" + image_options);
+  CHECK(eval.at("images") == 9);
+  CHECK(eval.at("skipped").empty());
+  CHECK(eval.at("top5") == 1.0);  // of three classes
+  for (const char* key : {"arch", "engine", "top1", "seconds", "images_per_second"})
+    CHECK(eval.contains(key));
+  CHECK(workplace().result("eval model.safetensors --data val --limit 4" + image_options).at("images") == 4);
+
+  const json quantized = workplace().result(
+      "quantize model.safetensors --calib val --out q.safetensors --method percentile --images 5" +
+      image_options);
+  CHECK(quantized.at("method") == "percentile");
+  CHECK(quantized.at("wbits") == 8);
+  CHECK(quantized.at("peak_bytes").get<double>() > 1e6);
+  REQUIRE(quantized.at("layers").size() > 100);
+  for (const char* key : {"name", "operator", "scheme", "granularity", "scale", "zero_point", "sqnr_db"})
+    CHECK(quantized.at("layers")[0].contains(key));
+
+  // It remembers how its images were prepared.
+  const json again = workplace().result("eval q.safetensors --data val --engine fake-quant");
+  CHECK(again.at("engine") == "fake-quant");
+  CHECK(again.at("images") == 9);
+  const json same = workplace().result("eval q.safetensors --data val --threads 1" + image_options);
+  CHECK(again.at("top1") == same.at("top1"));
+  const json audit = workplace().result("info q.safetensors");
+  CHECK(audit.at("res") == 64);
+  CHECK(audit.at("params") == info.at("params"));
+  CHECK(audit.at("layers") == quantized.at("layers"));
+  fails("quantize q.safetensors --calib val --out q2 --method minmax",
+        {"q.safetensors: is quantised already"});
+}
+
+TEST_CASE("program: the same seed gives the same file, with any number of threads") {
+  const std::string command =
+      "quantize model.safetensors --calib val --method percentile --images 6 --res 64 --seed 7";
+  CHECK(workplace().run(command + " --threads 1 --out one.safetensors").code == 0);
+  CHECK(workplace().run(command + " --threads 3 --out three.safetensors").code == 0);
+  CHECK(text_of(workplace().folder / "one.safetensors") == text_of(workplace().folder / "three.safetensors"));
+}
+
+TEST_CASE("program: classify and bench") {
+  const json result = workplace().result(
+      "classify model.safetensors val/a/0.bmp val/b/1.bmp --res 64 --top 2 --classes names.txt");
+  REQUIRE(result.at("predictions").size() == 2);
+  const json& top = result.at("predictions")[1].at("top");
+  REQUIRE(top.size() == 2);
+  const std::vector<std::string> names{"ant", "bee", "cat"};
+  CHECK(top[0].at("class") == names[top[0].at("index").get<std::size_t>()]);
+  CHECK(top[0].at("probability").get<double>() >= top[1].at("probability").get<double>());
+  CHECK(result.at("predictions")[0].at("image") == "val/a/0.bmp");
+
+  const json bench = workplace().result("bench mobilevitv2_050 --res 64 --runs 3 --threads 2 --kernels ref");
+  CHECK(bench.at("threads") == 1);  // one image
+  CHECK(bench.at("kernels") == "ref");
+  for (const char* key : {"engine", "median_ms", "min_ms", "p90_ms", "gmacs", "isa"})
+    CHECK(bench.contains(key));
+}
+
+TEST_CASE("program: bad input ends with code 1 and one line that names file and cause") {
+  const Workplace& w = workplace();
+  std::ofstream(w.folder / "cut.safetensors") << text_of(w.folder / "model.safetensors").substr(0, 5000);
+  std::ofstream(w.folder / "text.txt") << "hello, this is not a model";
+  fails("info missing.safetensors", {"missing.safetensors", "No such file"});
+  fails("info val", {"val", "is a folder"});
+  fails("info cut.safetensors", {"cut.safetensors"});
+  fails("info text.txt", {"text.txt"});
+
+  fails("eval model.safetensors --res 64 --data nowhere", {"nowhere"});
+  std::filesystem::create_directories(w.folder / "empty");
+  fails("eval model.safetensors --res 64 --data empty", {"empty"});
+  std::filesystem::create_directories(w.folder / "two/a");
+  std::filesystem::create_directories(w.folder / "two/b");
+  save(w.folder / "two/a/x.bmp", bmp_bytes(random_image(8, 8, 1)));
+  fails("eval model.safetensors --res 64 --data two", {"two", "2", "3"});
+
+  save(w.folder / "bad.jpg", {1, 2, 3});
+  fails("classify model.safetensors val/a/0.bmp bad.jpg --res 64", {"bad.jpg"});
+  fails("classify model.safetensors val/a/0.bmp --res 64 --classes text.txt",
+        {"text.txt", "names 1 classes, the model has 3"});
+  fails("quantize model.safetensors --calib empty --out q --method minmax --res 64", {"empty"});
+  fails("quantize model.safetensors --calib val --out q --method minmax --res 64 --images 10", {"10", "9"});
+  CHECK(!std::filesystem::exists(w.folder / "q"));
+}
+
+TEST_CASE("program: output that cannot be written is refused before the work, and nothing is left") {
+  fails("quantize model.safetensors --calib val --out nowhere/q --method minmax --res 64",
+        {"nowhere/q", "cannot be written"});
+  fails("eval model.safetensors --data val --res 64 --json nowhere/r.json",
+        {"nowhere/r.json", "cannot be written"});
+  for (const auto& entry : std::filesystem::directory_iterator(workplace().folder.path()))
+    CHECK(entry.path().string().find(".tmp-") == std::string::npos);
+}
+
+TEST_CASE("program: eval skips, counts and lists images that do not decode") {
+  const Workplace& w = workplace();
+  std::filesystem::copy(w.folder / "val", w.folder / "damaged", std::filesystem::copy_options::recursive);
+  save(w.folder / "damaged/b/1.bmp", {'B', 'M', 0});
+  save(w.folder / "damaged/c/new.jpg", {});
+  const Outcome o = w.run("eval model.safetensors --data damaged --res 64 --json damaged.json");
+  CHECK(o.code == 0);
+  CHECK(o.err.find("skipped damaged/b/1.bmp: ") != std::string::npos);
+  const json result = json::parse(text_of(w.folder / "damaged.json"));
+  CHECK(result.at("images") == 8);
+  REQUIRE(result.at("skipped").size() == 2);
+  CHECK(result.at("skipped")[0].at("image") == "damaged/b/1.bmp");
+
+  std::filesystem::create_directories(w.folder / "ruined");
+  for (const char* name : {"a", "b", "c"}) {
+    std::filesystem::create_directories(w.folder / ("ruined/" + std::string(name)));
+    save(w.folder / concat("ruined/", name, "/x.png"), {0});
+  }
+  const Outcome none = w.run("eval model.safetensors --data ruined --res 64");
+  CHECK(none.code == 1);
+  CHECK(none.err.find("none of its 3 images could be read") != std::string::npos);
+}
