@@ -83,9 +83,12 @@ void validate(const Graph& graph) {
     const Node& node = graph.nodes[i];
     const std::string where = concat(op_name(node.op), ' ', node.name);
     require(names.insert(node.name).second, where, "the name is taken by an earlier node");
+    require(std::holds_alternative<Input>(node.op) == (i == 0), where,
+            "the first node, and no other, is the input");
     for (const int input : node.inputs)
       require(input >= 0 && input < int(i), where, "node ", i, " reads node ", input,
               ", which does not come before it");
+    if (const auto* conv = std::get_if<Conv2d>(&node.op)) validate(conv->geometry, where);
     const auto expected = parameter_shapes(node.op);
     require(node.params.size() == expected.size(), where, node.params.size(), " parameters instead of ",
             expected.size());

@@ -67,7 +67,10 @@ Tensor run(const Graph& graph, const Tensor& x, const RunHooks& hooks) {
     if (hooks.on_edge)
       for (std::size_t slot = 0; slot < replaced.size(); ++slot) {
         replaced[slot] = hooks.on_edge({i, int(slot)}, *inputs[slot]);
-        if (replaced[slot]) inputs[slot] = &*replaced[slot];
+        if (!replaced[slot]) continue;
+        require(replaced[slot]->shape() == inputs[slot]->shape(), node.name, "input ", slot, " of shape ",
+                inputs[slot]->shape(), " was replaced by one of shape ", replaced[slot]->shape());
+        inputs[slot] = &*replaced[slot];
       }
 
     values[std::size_t(i)] = run_node(graph, i, inputs);

@@ -38,9 +38,10 @@ struct InferShape {
   Shape operator()(const Conv2d& op) const {
     const Shape& x = map();
     const ConvGeometry& g = op.geometry;
+    validate(g, name);
     channels_at(1, op.in);
-    check(g.groups > 0 && op.in % g.groups == 0 && op.out % g.groups == 0, op.in, " -> ", op.out,
-          " channels in ", g.groups, " groups");
+    check(op.in % g.groups == 0 && op.out % g.groups == 0, op.in, " -> ", op.out, " channels in ", g.groups,
+          " groups");
     check(x[2] + 2 * g.pad >= g.kernel && x[3] + 2 * g.pad >= g.kernel, "input ", x, " for a kernel of ",
           g.kernel);
     return {x[0], op.out, conv_extent(x[2], g), conv_extent(x[3], g)};

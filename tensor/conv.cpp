@@ -65,13 +65,17 @@ void im2col(const real* src, real* columns, const Extents& e, const ConvGeometry
 
 }  // namespace
 
+void validate(const ConvGeometry& g, std::string_view op) {
+  require(g.kernel > 0 && g.stride > 0 && g.pad >= 0 && g.groups > 0, op, "kernel ", g.kernel, ", stride ",
+          g.stride, ", pad ", g.pad, ", groups ", g.groups);
+}
+
 std::int64_t conv_extent(std::int64_t size, const ConvGeometry& g) {
   return (size + 2 * g.pad - g.kernel) / g.stride + 1;
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor* b, const ConvGeometry& g) {
-  require(g.kernel > 0 && g.stride > 0 && g.pad >= 0 && g.groups > 0, "conv2d", "kernel ", g.kernel,
-          ", stride ", g.stride, ", pad ", g.pad, ", groups ", g.groups);
+  validate(g, "conv2d");
   require(x.rank() == 4 && w.rank() == 4 && w.dim(1) * g.groups == x.dim(1) && w.dim(0) % g.groups == 0 &&
               w.dim(2) == g.kernel && w.dim(3) == g.kernel && x.dim(2) + 2 * g.pad >= g.kernel &&
               x.dim(3) + 2 * g.pad >= g.kernel,

@@ -6,11 +6,12 @@ namespace qhv {
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor* b) {
   require(w.rank() == 2 && x.rank() >= 1 && x.dim(-1) == w.dim(1), "linear", "input ", x.shape(),
           " and weight ", w.shape());
-  const std::int64_t k = w.dim(1), n = w.dim(0), rows = k ? x.size() / k : 0;
+  const std::int64_t k = w.dim(1), n = w.dim(0);
   require(!b || b->shape() == Shape{n}, "linear", "bias ", b ? b->shape() : Shape{}, " for ", n, " outputs");
   Shape shape = x.shape();
   shape.back() = n;
   Tensor y = Tensor::uninitialized(shape);
+  const std::int64_t rows = n ? y.size() / n : 0;
   if (b)
     for (std::int64_t row = 0; row < rows; ++row) std::copy_n(b->data(), n, y.data() + row * n);
   gemm({.m = rows, .n = n, .k = k, .transpose_b = true, .accumulate = b != nullptr}, x.data(), w.data(),

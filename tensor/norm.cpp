@@ -60,6 +60,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, con
 }
 
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+  require(x.rank() >= 1, "layer_norm", "input of shape ", x.shape());
   const std::int64_t channels = x.dim(-1);
   require_channels("layer_norm", weight, channels, x);
   require_channels("layer_norm", bias, channels, x);
@@ -91,8 +92,8 @@ Tensor group_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
 }
 
 Tensor softmax(const Tensor& x) {
+  require(x.rank() >= 1 && x.dim(-1) > 0, "softmax", "input of shape ", x.shape());
   const std::int64_t width = x.dim(-1);
-  require(width > 0, "softmax", "empty last axis in shape ", x.shape());
   Tensor y = Tensor::uninitialized(x.shape());
   for (std::int64_t row = 0; row < x.size() / width; ++row)
     softmax_row(x.data() + row * width, y.data() + row * width, width);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "tensor/tensor.h"
@@ -18,6 +19,9 @@ namespace qhv {
 struct ConvGeometry {
   int kernel = 1, stride = 1, pad = 0, groups = 1;
 };
+
+/// Throws unless kernel, stride and groups are positive and pad is not negative.
+void validate(const ConvGeometry& g, std::string_view op);
 
 /// floor((size + 2 pad - kernel) / stride) + 1
 std::int64_t conv_extent(std::int64_t size, const ConvGeometry& g);
@@ -66,7 +70,7 @@ Tensor sum_last(const Tensor& x);
 /// [B, C, H, W] -> [B, C], the mean over H and W.
 Tensor global_avg_pool(const Tensor& x);
 
-/// The k largest of each row of x [B, N], largest first, ties by lower index -> B x k indices.
+/// The k largest of each row of x [B, N], largest first, ties by lower index, NaN below all -> B x k indices.
 std::vector<std::vector<int>> top_k(const Tensor& x, int k);
 
 // layout.cpp

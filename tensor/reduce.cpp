@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "tensor/ops.h"
@@ -14,6 +15,7 @@ QHV_VECTORIZE double total(const real* x, std::int64_t count) {
 }  // namespace
 
 Tensor sum_last(const Tensor& x) {
+  require(x.rank() >= 1, "sum_last", "input of shape ", x.shape());
   const std::int64_t width = x.dim(-1);
   Shape shape = x.shape();
   shape.back() = 1;
@@ -37,8 +39,9 @@ std::vector<std::vector<int>> top_k(const Tensor& x, int k) {
   for (std::int64_t row = 0; row < x.dim(0); ++row) {
     const real* values = x.data() + row * x.dim(1);
     std::iota(order.begin(), order.end(), 0);
+    const auto rank = [values](int i) { return std::isnan(values[i]) ? -HUGE_VAL : double(values[i]); };
     std::partial_sort(order.begin(), order.begin() + k, order.end(),
-                      [&](int a, int b) { return values[a] != values[b] ? values[a] > values[b] : a < b; });
+                      [&](int a, int b) { return rank(a) != rank(b) ? rank(a) > rank(b) : a < b; });
     best.emplace_back(order.begin(), order.begin() + k);
   }
   return best;

@@ -112,6 +112,13 @@ TEST_CASE("graph: validate finds each kind of fault and names the node") {
       {[](Graph& g) { node(g, "fc").inputs[0] = 3; }, "[linear fc] input [1, 4, 4, 5] for 4 channels"},
       {[](Graph& g) { node(g, "pool").inputs.push_back(0); }, "[global_avg_pool pool] 2 inputs instead of 1"},
       {[](Graph& g) { std::get<Input>(g.nodes[0].op).width = 0; }, "[input input] empty input"},
+      {[](Graph& g) { std::get<Conv2d>(node(g, "conv").op).geometry.groups = 0; }, "[conv2d conv] kernel 3"},
+      {[](Graph& g) { std::get<Conv2d>(node(g, "conv").op).geometry.stride = 0; }, "[conv2d conv] kernel 3"},
+      {[](Graph& g) { std::get<Conv2d>(node(g, "conv").op).geometry.pad = -1; }, "[conv2d conv] kernel 3"},
+      {[](Graph& g) {
+         node(g, "act").op = Input{4, 4, 5};
+       },
+       "[input act] the first node, and no other"},
       {[](Graph& g) { g = Graph(); }, "[graph] no nodes"},
   };
   CHECK(error_of([] { validate(small_graph()); }) == "no error");
@@ -313,6 +320,14 @@ TEST_CASE("run: a replacement reaches only its own reader, and on_node sees what
   CHECK(difference(y, Tensor({1, 2, 1, 2}, {11, 22, 1, 2}), 0) == "");
   CHECK((order == std::vector{0, 1, 2, 3}));
   CHECK(read == "1 10 ");
+}
+
+TEST_CASE("run: a replacement of another shape is an error") {
+  RunHooks hooks;
+  hooks.on_edge = [](Edge, const Tensor&) { return std::optional<Tensor>(Tensor({1})); };
+  CHECK(error_of([&] {
+          run(small_graph(), Tensor({1, 2, 4, 5}), hooks);
+        }) == "invalid_argument: [conv] input 0 of shape [1, 2, 4, 5] was replaced by one of shape [1]");
 }
 
 TEST_CASE("run: an input of another size than the graph's is an error") {

@@ -107,6 +107,7 @@ TEST_CASE("top_k: largest first, ties by lower index") {
   CHECK((top_k(x, 1) == Rows{{1}, {1}}));
   CHECK((top_k(x, 0) == Rows{{}, {}}));
   CHECK((top_k(Tensor({1, 6}), 4) == Rows{{0, 1, 2, 3}}));
+  CHECK((top_k(Tensor({1, 4}, {real(NAN), -5, real(NAN), 1}), 4) == Rows{{3, 1, 0, 2}}));
 }
 
 TEST_CASE("concat and slice: each axis, and each is the other's inverse") {

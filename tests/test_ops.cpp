@@ -164,6 +164,12 @@ TEST_CASE("linear and matmul against the definition") {
       }
 }
 
+TEST_CASE("linear with empty sums is its bias, or zero") {
+  const Tensor bias({2}, {3, 4});
+  CHECK(difference(linear(Tensor({2, 0}), Tensor({2, 0}), &bias), Tensor({2, 2}, {3, 4, 3, 4}), 0) == "");
+  CHECK(difference(linear(Tensor({500, 0}), Tensor({2, 0}), nullptr), Tensor({500, 2}), 0) == "");
+}
+
 TEST_CASE("normalisation: values by hand, with variances and eps that give exact roots") {
   const Tensor w({2}, {2, 3}), b({2}, {1, -1});
   CHECK(difference(
@@ -297,6 +303,9 @@ TEST_CASE("shapes that do not fit are the caller's fault, by the operator's name
       {[&] { conv2d(row, zeros(2, 3, 1, 1), none, k1); }, "[conv2d] input [2, 3] and weight [2, 3, 1, 1]"},
       {[&] { conv2d(map, zeros(2, 4, 1, 1), none, still); }, "[conv2d] kernel 1, stride 0, pad 0, groups 1"},
       {[&] { conv2d(map, zeros(2, 4, 1, 1), &v3, k1); }, "[conv2d] bias [3] for 2 outputs"},
+      {[&] { softmax(Tensor(Shape{})); }, "[softmax] input of shape []"},
+      {[&] { layer_norm(Tensor(Shape{}), v3, v3, 1e-5); }, "[layer_norm] input of shape []"},
+      {[&] { sum_last(Tensor(Shape{})); }, "[sum_last] input of shape []"},
       {[&] { linear(row, zeros(5, 4), none); }, "[linear] input [2, 3] and weight [5, 4]"},
       {[&] { linear(scalar, zeros(5, 4), none); }, "[linear] input [] and weight [5, 4]"},
       {[&] { linear(row, zeros(5, 3), &v4); }, "[linear] bias [4] for 5 outputs"},
@@ -312,7 +321,7 @@ TEST_CASE("shapes that do not fit are the caller's fault, by the operator's name
       {[&] { layer_norm(row, v3, v4, 1); }, "[layer_norm] parameter of shape [4] for input [2, 3]"},
       {[&] { group_norm(map, v4, v3, 1); }, "[group_norm] parameter of shape [3] for input [1, 4, 5, 5]"},
       {[&] { group_norm(v4, v4, v4, 1); }, "[group_norm] input of shape [4]"},
-      {[&] { softmax(zeros(2, 0)); }, "[softmax] empty last axis in shape [2, 0]"},
+      {[&] { softmax(zeros(2, 0)); }, "[softmax] input of shape [2, 0]"},
   };
   for (const auto& [action, text] : cases)
     CHECK(test::error_of(action).starts_with("invalid_argument: " + text));

@@ -243,23 +243,19 @@ TEST_CASE("files: what cannot be read or written is said, and nothing is left be
   CHECK(read_error("/dev/null") == "runtime_error: /dev/null: is not a regular file");
 
   // Into a folder that does not exist, below a regular file, and onto a folder.
-  for (const std::string& path : {deep, file + "/below", folder.path()}) {
+  const std::string full = folder / "full";
+  std::filesystem::create_directory(full);
+  write_file(full + "/file", "kept");
+  for (const std::string& path : {deep, file + "/below", full}) {
     INFO(path);
     const std::string expected = "runtime_error: " + path + ": cannot be written (";
     CHECK(contains(error_of([&] { write_file(path, "text"); }), expected));
     CHECK(contains(error_of([&] { require_writable(path); }), expected));
   }
-  std::filesystem::create_directory(folder / "full");
-  write_file(folder / "full/file", "kept");
-  CHECK(contains(error_of([&] { write_file(folder / "full", "text"); }), "cannot be written"));
-  CHECK(text_of(read_file(folder / "full/file")) == "kept");
+  CHECK(text_of(read_file(full + "/file")) == "kept");
 
   CHECK(error_of([&] { require_writable(file); }) == "no error");
   CHECK(error_of([&] { require_writable(missing); }) == "no error");
   CHECK(text_of(read_file(file)) == "kept");
   CHECK(files_in(folder) == 2);  // "file" and "full": no temporary, and "missing" was not made
-  // The temporary of a write onto folder.path() itself would lie beside the folder.
-  for (const auto& entry :
-       std::filesystem::directory_iterator(std::filesystem::path(folder.path()).parent_path()))
-    CHECK_FALSE(contains(entry.path().string(), folder.path() + ".tmp"));
 }
