@@ -2,6 +2,7 @@
 JOBS ?= $(shell nproc)
 BUILD ?= build
 CMAKE_FLAGS ?=
+MAKEFLAGS += --no-print-directory
 
 # Debian and Ubuntu packages: the tools, the libraries that are always needed, and the kernel libraries.
 TOOLS = g++ cmake make
@@ -39,11 +40,11 @@ layers: ## check that every folder includes only what is below it
 	@tests/check_layers.sh
 
 asan: ## build with AddressSanitizer and UndefinedBehaviorSanitizer in build-asan and run the tests
-	@$(MAKE) --no-print-directory all BUILD=build-asan CMAKE_FLAGS='-DQHYVIT_SANITIZE=address,undefined $(CMAKE_FLAGS)'
+	@$(MAKE) all BUILD=build-asan CMAKE_FLAGS='-DQHYVIT_SANITIZE=address,undefined $(CMAKE_FLAGS)'
 	@tests/run_tests.sh build-asan
 
 portable: ## build without OpenBLAS and oneDNN in build-portable and run the tests
-	@$(MAKE) --no-print-directory all BUILD=build-portable \
+	@$(MAKE) all BUILD=build-portable \
 	  CMAKE_FLAGS='-DQHYVIT_OPENBLAS=OFF -DQHYVIT_ONEDNN=OFF $(CMAKE_FLAGS)'
 	@tests/run_tests.sh build-portable
 

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <malloc.h>
 #include <nlohmann/json.hpp>
 #include <thread>
+
+#if __has_include(<malloc.h>)
+#include <malloc.h>
+#endif
 
 #include "experiments/commands.h"
 #include "tensor/file.h"

@@ -11,14 +11,14 @@ namespace {
 /// Runs every image; observe(observers of this image, index of the edge, value) sees the chosen edges, and
 /// finished images' observers are merged into the result one at a time.
 template <typename Observer, typename Observe, typename Merge>
-std::vector<Observer> observe_edges(const Graph& graph, const std::vector<Edge>& edges,
+std::vector<Observer> observe_edges(const Graph& graph, const std::vector<ObservedEdge>& edges,
                                     const Calibration& calibration, const char* stage,
                                     const std::vector<Observer>& start, Observe observe, Merge merge) {
   require(!calibration.images.empty(), "calibrate", "no images");
   std::vector<std::vector<int>> index_of(graph.nodes.size());  // [node][slot] -> index into edges, or -1
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) index_of[i].assign(graph.nodes[i].inputs.size(), -1);
   for (std::size_t i = 0; i < edges.size(); ++i)
-    index_of[std::size_t(edges[i].node)][std::size_t(edges[i].slot)] = int(i);
+    index_of[std::size_t(edges[i].edge.node)][std::size_t(edges[i].edge.slot)] = int(i);
 
   std::vector<Observer> result = start;
   std::mutex mutex;
@@ -28,7 +28,7 @@ std::vector<Observer> observe_edges(const Graph& graph, const std::vector<Edge>&
     RunHooks hooks;
     hooks.on_edge = [&](Edge edge, const Tensor& x) -> std::optional<Tensor> {
       const int index = index_of[std::size_t(edge.node)][std::size_t(edge.slot)];
-      if (index >= 0) observe(mine[std::size_t(index)], edge, x);
+      if (index >= 0) observe(mine[std::size_t(index)], edges[std::size_t(index)], x);
       return std::nullopt;
     };
     run(graph, calibration.images[std::size_t(image)], hooks);
@@ -40,40 +40,49 @@ std::vector<Observer> observe_edges(const Graph& graph, const std::vector<Edge>&
   return result;
 }
 
+bool is_depthwise(const Node& node) {
+  const auto* conv = std::get_if<Conv2d>(&node.op);
+  return conv && conv->geometry.groups > 1 && conv->geometry.groups == conv->in && conv->in == conv->out;
+}
+
 }  // namespace
 
-std::vector<Edge> quantizable_edges(const Graph& graph) {
-  std::vector<Edge> edges;
-  for (const int node : quantizable_nodes(graph))
-    for (std::size_t slot = 0; slot < graph.nodes[std::size_t(node)].inputs.size(); ++slot)
-      edges.push_back({node, int(slot)});
+std::vector<ObservedEdge> quantizable_edges(const Graph& graph) {
+  std::vector<ObservedEdge> edges;
+  for (const int index : quantizable_nodes(graph)) {
+    const Node& node = graph.nodes[std::size_t(index)];
+    for (std::size_t slot = 0; slot < node.inputs.size(); ++slot)
+      edges.push_back({{index, int(slot)}, is_depthwise(node) ? 1 : -1});
+  }
   return edges;
 }
 
-std::vector<Range> observe_ranges(const Graph& graph, const std::vector<Edge>& edges,
-                                  const Calibration& calibration) {
+std::vector<std::vector<Range>> observe_ranges(const Graph& graph, const std::vector<ObservedEdge>& edges,
+                                               const Calibration& calibration) {
   return observe_edges(
-      graph, edges, calibration, "ranges", std::vector<Range>(edges.size()),
-      [&](Range& range, Edge edge, const Tensor& x) {
+      graph, edges, calibration, "ranges", std::vector<std::vector<Range>>(edges.size()),
+      [&](std::vector<Range>& ranges, const ObservedEdge& observed, const Tensor& x) {
         try {
-          range = range_of(x);
+          ranges = observed.axis < 0 ? std::vector{range_of(x)} : channel_ranges(x, observed.axis);
         } catch (const std::invalid_argument&) {
-          fail(graph.nodes[std::size_t(edge.node)].name,
-               concat("NaN or infinite activation in input ", edge.slot));
+          fail(graph.nodes[std::size_t(observed.edge.node)].name,
+               concat("NaN or infinite activation in input ", observed.edge.slot));
         }
       },
-      [](Range& total, const Range& image) { total = merge(total, image); });
+      [](std::vector<Range>& total, const std::vector<Range>& image) {
+        total.resize(image.size());
+        for (std::size_t i = 0; i < image.size(); ++i) total[i] = merge(total[i], image[i]);
+      });
 }
 
-std::vector<Histogram> observe_histograms(const Graph& graph, const std::vector<Edge>& edges,
-                                          const std::vector<Range>& ranges, const Calibration& calibration) {
-  const std::vector<Histogram> empty = [&] {
-    std::vector<Histogram> histograms;
-    for (const Range& range : ranges) histograms.emplace_back(range);
-    return histograms;
-  }();
+std::vector<Histogram> observe_histograms(const Graph& graph, const std::vector<ObservedEdge>& edges,
+                                          const std::vector<std::vector<Range>>& ranges,
+                                          const Calibration& calibration) {
+  std::vector<Histogram> empty;
+  for (const std::vector<Range>& range : ranges) empty.emplace_back(range.front());
   return observe_edges(
-      graph, edges, calibration, "histograms", empty, [](Histogram& h, Edge, const Tensor& x) { h.add(x); },
+      graph, edges, calibration, "histograms", empty,
+      [](Histogram& h, const ObservedEdge&, const Tensor& x) { h.add(x); },
       [](Histogram& total, const Histogram& image) { total.merge(image); });
 }
 

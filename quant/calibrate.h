@@ -20,16 +20,27 @@ struct Calibration {
   std::function<void(const char* stage, double done)> progress;
 };
 
-/// All inputs of all quantizable nodes, in graph order.
-std::vector<Edge> quantizable_edges(const Graph& graph);
+/// An edge to look at, and how finely: as one tensor (axis -1) or by the index of an axis.
+struct ObservedEdge {
+  Edge edge;
+  int axis = -1;
+};
 
-/// Range of each edge over all images. A NaN or infinite activation throws std::invalid_argument, naming the
-/// node.
-std::vector<Range> observe_ranges(const Graph& graph, const std::vector<Edge>& edges,
-                                  const Calibration& calibration);
+/// All inputs of all quantizable nodes, in graph order: per tensor, but per channel where a depthwise
+/// convolution reads. There each output channel has one input channel, so an integer kernel takes the
+/// channel's scale into its requantisation at no cost; and there trained channels differ most, by factors of
+/// a hundred and more, so that one scale for all destroys the network. Q-HyViT's released code has the same
+/// rule.
+std::vector<ObservedEdge> quantizable_edges(const Graph& graph);
 
-/// Histogram of each edge over its range.
-std::vector<Histogram> observe_histograms(const Graph& graph, const std::vector<Edge>& edges,
-                                          const std::vector<Range>& ranges, const Calibration& calibration);
+/// For each edge its range over all images, or one for each index of its axis. A NaN or infinite activation
+/// throws std::invalid_argument, naming the node.
+std::vector<std::vector<Range>> observe_ranges(const Graph& graph, const std::vector<ObservedEdge>& edges,
+                                               const Calibration& calibration);
+
+/// Histogram of each edge over its range, `ranges[i][0]`, whatever its axis.
+std::vector<Histogram> observe_histograms(const Graph& graph, const std::vector<ObservedEdge>& edges,
+                                          const std::vector<std::vector<Range>>& ranges,
+                                          const Calibration& calibration);
 
 }  // namespace qhv

@@ -225,6 +225,25 @@ TEST_CASE("min-max on a small network: the plan is the one computed by hand") {
   CHECK(test::difference(y, expected, 0) == "");
 }
 
+TEST_CASE("inputs of a depthwise convolution are quantised per channel, all others per tensor") {
+  Graph g;
+  Value x = input(g, {2, 4, 4});
+  x = conv2d(x, "depthwise", 2, {.kernel = 3, .pad = 1, .groups = 2});
+  conv2d(x, "pointwise", 3, {});
+  for (std::size_t i = 0; i < g.params.size(); ++i)
+    g.params[i].value = test::random_tensor(g.params[i].value.shape(), i);
+  Tensor image = test::random_tensor({1, 2, 4, 4}, 1, 0, 1);
+  for (std::int64_t i = 16; i < 32; ++i) image[i] *= 1000;  // the second channel drowns the first
+  const std::vector<Tensor> images{image};
+  for (const char* method : {"minmax", "percentile"}) {
+    const QuantPlan plan = quantize_graph(find_method(method), g, {images, 8, 8, 1, {}}).plan;
+    const QParams& q = plan.layers[0].inputs[0].qparams;
+    CHECK(q == affine_params(channel_ranges(image, 1), 8, 1));
+    CHECK(q.scale[1] > 500 * q.scale[0]);
+    CHECK(plan.layers[1].inputs[0].qparams.axis == -1);
+  }
+}
+
 TEST_CASE("more bits, less noise") {
   const Graph graph = small_graph();
   const std::vector<Tensor> images = small_images(4);

@@ -6,7 +6,9 @@ namespace qhv {
 namespace {
 
 constexpr Method kMethods[] = {
-    {"minmax", "weights per channel symmetric, activations per tensor affine, both over their whole range",
+    {"minmax",
+     "weights symmetric per channel; activations affine, per channel before depthwise convolutions, else "
+     "per tensor",
      quantize_minmax},
     {"percentile", "as minmax, activations clipped at the percentile of least squared error",
      quantize_percentile},
@@ -33,14 +35,15 @@ QuantizedGraph quantize_graph(const Method& method, const Graph& graph, const Ca
 }
 
 QuantizedGraph quantize_with_ranges(const Graph& graph, const Calibration& calibration, const char* method,
-                                    const std::vector<Range>& ranges) {
+                                    const std::vector<std::vector<Range>>& ranges) {
   QuantizedGraph quantized{graph, {method, calibration.wbits, calibration.abits, {}}};
+  const std::vector<ObservedEdge> edges = quantizable_edges(graph);
   std::size_t edge = 0;
   for (const int index : quantizable_nodes(graph)) {
     const Node& node = graph.nodes[std::size_t(index)];
     LayerPlan layer{node.name, op_name(node.op), {}, {}};
-    for (std::size_t slot = 0; slot < node.inputs.size(); ++slot)
-      layer.inputs.push_back({affine_params({ranges[edge++]}, calibration.abits)});
+    for (std::size_t slot = 0; slot < node.inputs.size(); ++slot, ++edge)
+      layer.inputs.push_back({affine_params(ranges[edge], calibration.abits, edges[edge].axis)});
     if (has_weight(node)) {
       const Tensor& weight = graph.params[std::size_t(node.params[0])].value;
       layer.weight = TensorPlan{symmetric_params(channel_ranges(weight, 0), calibration.wbits, 0)};

@@ -30,9 +30,9 @@ QuantizedGraph quantize_percentile(const Graph& graph, const Calibration& calibr
 
 // What the simple methods share.
 
-/// Weights symmetric per output channel, scaled to their largest magnitude; inputs affine per tensor over
-/// `ranges`, which belong to quantizable_edges(graph).
+/// Weights symmetric per output channel, scaled to their largest magnitude; inputs affine over `ranges[i]`,
+/// which belong to quantizable_edges(graph)[i].
 QuantizedGraph quantize_with_ranges(const Graph& graph, const Calibration& calibration, const char* method,
-                                    const std::vector<Range>& ranges);
+                                    const std::vector<std::vector<Range>>& ranges);
 
 }  // namespace qhv

@@ -1,6 +1,7 @@
-// Percentile: an activation's range leaves out the same share of values at either end, 0.1 %, 0.01 % or 0.001
-// %, whichever gives the least squared error over the histogram (the choice among the three is made as in
-// RepQ-ViT, arXiv 2212.08254).
+// Percentile: the range of an activation leaves out the same share of values at either end, 0.1 %, 0.01 % or
+// 0.001 %, whichever gives the least squared error over the histogram (the choice among the three is made as
+// in RepQ-ViT, arXiv 2212.08254). Where ranges are per channel they stay whole: one channel is too few values
+// for such shares.
 #include <limits>
 
 #include "quant/methods/methods.h"
@@ -25,10 +26,11 @@ Range best_range(const Histogram& histogram, int bits) {
 }  // namespace
 
 QuantizedGraph quantize_percentile(const Graph& graph, const Calibration& calibration) {
-  const std::vector<Edge> edges = quantizable_edges(graph);
-  std::vector<Range> ranges = observe_ranges(graph, edges, calibration);
+  const std::vector<ObservedEdge> edges = quantizable_edges(graph);
+  std::vector<std::vector<Range>> ranges = observe_ranges(graph, edges, calibration);
   const std::vector<Histogram> histograms = observe_histograms(graph, edges, ranges, calibration);
-  for (std::size_t i = 0; i < ranges.size(); ++i) ranges[i] = best_range(histograms[i], calibration.abits);
+  for (std::size_t i = 0; i < edges.size(); ++i)
+    if (edges[i].axis < 0) ranges[i] = {best_range(histograms[i], calibration.abits)};
   return quantize_with_ranges(graph, calibration, "percentile", ranges);
 }
 
