@@ -51,6 +51,15 @@ std::string error_of(const std::function<void()>& action) {
   return "no error";
 }
 
+void Attempts::count(const std::function<void()>& load) {
+  try {
+    load();
+    ++loaded;
+  } catch (const std::runtime_error&) {
+    ++refused;
+  }
+}
+
 std::string difference(const Tensor& actual, const Tensor& expected, double absolute, double relative) {
   if (actual.shape() != expected.shape())
     return concat("shape ", actual.shape(), " instead of ", expected.shape());

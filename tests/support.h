@@ -41,6 +41,13 @@ class TemporaryFolder {
 /// "runtime_error: ..."; "no error" if it throws none.
 std::string error_of(const std::function<void()>& action);
 
+/// What becomes of damaged files: each may load or be refused with std::runtime_error; anything else leaves
+/// count() and fails the test.
+struct Attempts {
+  int loaded = 0, refused = 0;
+  void count(const std::function<void()>& load);
+};
+
 /// Empty if every |actual - expected| <= absolute + relative * |expected| and neither is NaN; otherwise the
 /// worst index and both values.
 std::string difference(const Tensor& actual, const Tensor& expected, double absolute, double relative = 0);
