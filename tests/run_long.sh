@@ -30,13 +30,14 @@ row() {
   run float eval "$model" --data "$val" "$@"
   local top1; top1=$(number "$work/float.json" top1)
   check "$name float32" "$top1" "$expected" "$tolerance"
-  local line="| $name | $top1"
+  local line; line=$(printf '| %s | %.4f' "$name" "$top1")
   for method in minmax percentile; do
     run quantize quantize "$model" --calib "$calib" --out "$work/q.safetensors" --method "$method" "$@"
     check "$name $method seconds" "$(number "$work/quantize.json" seconds)" 10 10
     run eval eval "$work/q.safetensors" --data "$val"
-    line="$line | $(number "$work/eval.json" top1)"
-    check "$name $method" "$(number "$work/eval.json" top1)" "$top1" 0.03
+    local quantised; quantised=$(number "$work/eval.json" top1)
+    check "$name $method" "$quantised" "$top1" 0.03
+    line=$(printf '%s | %.4f' "$line" "$quantised")
     size=$(number "$work/quantize.json" file_bytes)
   done
   printf '%s | %.2f | %.1f |\n' "$line" "$(awk "BEGIN { print $size / 1e6 }")" "$(number "$work/float.json" images_per_second)"
