@@ -76,10 +76,9 @@ std::vector<std::vector<Range>> observe_ranges(const Graph& graph, const std::ve
 }
 
 std::vector<Histogram> observe_histograms(const Graph& graph, const std::vector<ObservedEdge>& edges,
-                                          const std::vector<std::vector<Range>>& ranges,
-                                          const Calibration& calibration) {
+                                          const std::vector<Range>& ranges, const Calibration& calibration) {
   std::vector<Histogram> empty;
-  for (const std::vector<Range>& range : ranges) empty.emplace_back(range.front());
+  for (const Range& range : ranges) empty.emplace_back(range);
   return observe_edges(
       graph, edges, calibration, "histograms", empty,
       [](Histogram& h, const ObservedEdge&, const Tensor& x) { h.add(x); },

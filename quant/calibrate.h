@@ -38,9 +38,8 @@ std::vector<ObservedEdge> quantizable_edges(const Graph& graph);
 std::vector<std::vector<Range>> observe_ranges(const Graph& graph, const std::vector<ObservedEdge>& edges,
                                                const Calibration& calibration);
 
-/// Histogram of each edge over its range, `ranges[i][0]`, whatever its axis.
+/// Histogram of each edge over `ranges[i]`. The edges are per tensor.
 std::vector<Histogram> observe_histograms(const Graph& graph, const std::vector<ObservedEdge>& edges,
-                                          const std::vector<std::vector<Range>>& ranges,
-                                          const Calibration& calibration);
+                                          const std::vector<Range>& ranges, const Calibration& calibration);
 
 }  // namespace qhv
