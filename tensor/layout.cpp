@@ -12,22 +12,28 @@ std::int64_t inner_size(const Tensor& x, int axis) {
   return inner;
 }
 
-/// Calls move(map offset, token offset) for every element of a [B, C, H, W] map.
+/// Calls move(map offset, token offset) for every element of a [B, C, H, W] map. Tokens transpose the map, so
+/// channels go in blocks: those of one row of the map then fill whole cache lines of the tokens.
 template <typename Move>
 void for_each_patch_element(std::int64_t batch, std::int64_t channels, std::int64_t height,
                             std::int64_t width, std::int64_t patch, PatchLayout layout, Move move) {
-  const std::int64_t positions = patch * patch, columns = width / patch, patches = (height / patch) * columns;
+  constexpr std::int64_t kBlock = 16;
+  const std::int64_t columns = width / patch, patches = (height / patch) * columns;
   const bool tokens = layout == PatchLayout::kTokens;
+  const std::int64_t image = channels * height * width, token_step = tokens ? channels : 1,
+                     position_step = patches * token_step, channel_step = tokens ? 1 : height * width;
   for (std::int64_t b = 0; b < batch; ++b)
-    for (std::int64_t c = 0; c < channels; ++c)
-      for (std::int64_t y = 0; y < height; ++y)
-        for (std::int64_t x = 0; x < width; ++x) {
-          const std::int64_t position = (y % patch) * patch + x % patch,
-                             n = (y / patch) * columns + x / patch;
-          const std::int64_t token = tokens ? ((b * positions + position) * patches + n) * channels + c
-                                            : ((b * channels + c) * positions + position) * patches + n;
-          move(((b * channels + c) * height + y) * width + x, token);
-        }
+    for (std::int64_t block = 0; block < channels; block += kBlock)
+      for (std::int64_t y = 0; y < height; ++y) {
+        const std::int64_t row =
+            b * image + y / patch * columns * token_step + y % patch * patch * position_step;
+        for (std::int64_t c = block; c < std::min(channels, block + kBlock); ++c)
+          for (std::int64_t px = 0; px < patch; ++px) {
+            const std::int64_t map = b * image + (c * height + y) * width + px,
+                               token = row + px * position_step + c * channel_step;
+            for (std::int64_t i = 0; i < columns; ++i) move(map + i * patch, token + i * token_step);
+          }
+      }
 }
 
 void require_patches(const char* op, std::int64_t height, std::int64_t width, int patch) {
@@ -72,6 +78,24 @@ Tensor slice(const Tensor& x, int axis, std::int64_t begin, std::int64_t end) {
   for (std::int64_t i = 0; width && i < y.size() / width; ++i)
     std::copy_n(x.data() + i * row + begin * inner, width, y.data() + i * width);
   return y;
+}
+
+void slice_accumulate(Tensor& dx, const Tensor& dy, int axis, std::int64_t begin) {
+  const auto mismatch = [&] {
+    return concat("gradient ", dy.shape(), " of elements from ", begin, " of axis ", axis, " of shape ",
+                  dx.shape());
+  };
+  require(axis >= 0 && axis < dx.rank() && dy.rank() == dx.rank(), "slice_accumulate", mismatch());
+  Shape shape = dx.shape();
+  shape[std::size_t(axis)] = dy.dim(axis);
+  require(dy.shape() == shape && begin >= 0 && begin + dy.dim(axis) <= dx.dim(axis), "slice_accumulate",
+          mismatch());
+  const std::int64_t inner = inner_size(dx, axis), width = dy.dim(axis) * inner, row = dx.dim(axis) * inner;
+  for (std::int64_t i = 0; width && i < dy.size() / width; ++i) {
+    const real* src = dy.data() + i * width;
+    real* dst = dx.data() + i * row + begin * inner;
+    for (std::int64_t j = 0; j < width; ++j) dst[j] += src[j];
+  }
 }
 
 Tensor split_heads(const Tensor& x, int heads) {

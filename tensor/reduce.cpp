@@ -32,6 +32,27 @@ Tensor global_avg_pool(const Tensor& x) {
   return y;
 }
 
+Tensor sum_last_backward(const Tensor& dy, const Shape& x_shape) {
+  Shape shape = x_shape;
+  if (!shape.empty()) shape.back() = 1;
+  require(!shape.empty() && dy.shape() == shape, "sum_last_backward", "gradient ", dy.shape(), " for input ",
+          x_shape);
+  Tensor dx = Tensor::uninitialized(x_shape);
+  for (std::int64_t row = 0; row < dy.size(); ++row)
+    std::fill_n(dx.data() + row * x_shape.back(), x_shape.back(), dy[row]);
+  return dx;
+}
+
+Tensor global_avg_pool_backward(const Tensor& dy, const Shape& x_shape) {
+  require(x_shape.size() == 4 && x_shape[2] * x_shape[3] > 0 && dy.shape() == Shape{x_shape[0], x_shape[1]},
+          "global_avg_pool_backward", "gradient ", dy.shape(), " for input ", x_shape);
+  const std::int64_t area = x_shape[2] * x_shape[3];
+  Tensor dx = Tensor::uninitialized(x_shape);
+  for (std::int64_t i = 0; i < dy.size(); ++i)
+    std::fill_n(dx.data() + i * area, area, real(dy[i] / double(area)));
+  return dx;
+}
+
 std::vector<std::vector<int>> top_k(const Tensor& x, int k) {
   require(x.rank() == 2 && k >= 0 && k <= x.dim(1), "top_k", k, " of shape ", x.shape());
   std::vector<std::vector<int>> best;

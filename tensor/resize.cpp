@@ -51,4 +51,31 @@ Tensor resize_bilinear(const Tensor& x, std::int64_t height, std::int64_t width,
   return y;
 }
 
+Tensor resize_bilinear_backward(const Tensor& dy, std::int64_t height, std::int64_t width,
+                                bool align_corners) {
+  require(dy.rank() == 4 && dy.dim(2) > 0 && dy.dim(3) > 0 && height > 0 && width > 0,
+          "resize_bilinear_backward", "gradient ", dy.shape(), " for ", height, " x ", width);
+  const std::vector<Tap> rows = taps(height, dy.dim(2), align_corners),
+                         columns = taps(width, dy.dim(3), align_corners);
+  Tensor dx = Tensor::uninitialized({dy.dim(0), dy.dim(1), height, width});
+  std::vector<double> plane(std::size_t(height * width)), line(static_cast<std::size_t>(width));
+  const real* src = dy.data();
+  for (std::int64_t i = 0; i < dy.dim(0) * dy.dim(1); ++i) {
+    std::fill(plane.begin(), plane.end(), 0.0);
+    for (const Tap& row : rows) {
+      std::fill(line.begin(), line.end(), 0.0);
+      for (const Tap& column : columns) {
+        const double gradient = *src++;
+        line[std::size_t(column.low)] += gradient * (1 - column.high_weight);
+        line[std::size_t(column.high)] += gradient * column.high_weight;
+      }
+      double *upper = plane.data() + row.low * width, *lower = plane.data() + row.high * width;
+      for (std::size_t x = 0; x < line.size(); ++x) upper[x] += line[x] * (1 - row.high_weight);
+      for (std::size_t x = 0; x < line.size(); ++x) lower[x] += line[x] * row.high_weight;
+    }
+    std::copy(plane.begin(), plane.end(), dx.data() + i * height * width);
+  }
+  return dx;
+}
+
 }  // namespace qhv
