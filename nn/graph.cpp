@@ -69,10 +69,14 @@ std::vector<int> last_uses(const Graph& graph) {
   return last;
 }
 
+bool is_trainable(const Param& param) {
+  return !param.name.ends_with("running_mean") && !param.name.ends_with("running_var");
+}
+
 std::int64_t parameter_count(const Graph& graph) {
   std::int64_t count = 0;
   for (const Param& p : graph.params)
-    if (!p.name.ends_with("running_mean") && !p.name.ends_with("running_var")) count += p.value.size();
+    if (is_trainable(p)) count += p.value.size();
   return count;
 }
 

@@ -119,7 +119,10 @@ int find_node(const Graph& graph, const std::string& name);
 /// For every node the last node that reads it; the graph's size for the output.
 std::vector<int> last_uses(const Graph& graph);
 
-/// Parameters' elements that training would change: all but running means and variances.
+/// Whether training changes it by gradients: all parameters but running means and variances.
+bool is_trainable(const Param& param);
+
+/// Elements of the trainable parameters.
 std::int64_t parameter_count(const Graph& graph);
 
 /// Throws std::invalid_argument, naming the node, unless the order, the names, the arities, the parameters'

@@ -20,9 +20,9 @@ struct Edge {
 struct RunHooks {
   /// Called with every input of every node before the node runs. A returned tensor of the same shape is what
   /// this node reads instead; other readers of the same value are not touched.
-  std::function<std::optional<Tensor>(Edge, const Tensor&)> on_edge;
+  std::function<std::optional<Tensor>(Edge, const Tensor&)> on_edge = {};
   /// Called after every node with the inputs that it read and what it put out.
-  std::function<void(int node, std::span<const Tensor* const> inputs, const Tensor& output)> on_node;
+  std::function<void(int node, std::span<const Tensor* const> inputs, const Tensor& output)> on_node = {};
 };
 
 /// Output of one node from its inputs. `input` nodes return inputs[0].
