@@ -6,7 +6,7 @@
 #include <set>
 #include <utility>
 
-#include "data/image.h"
+#include "data/synthetic.h"
 #include "tensor/check.h"
 #include "tensor/rng.h"
 
@@ -57,7 +57,26 @@ std::optional<std::vector<int>> class_numbers(const std::vector<std::string>& cl
   return numbers;
 }
 
+/// Class after class like a folder's, so that every n-th sample is not every n-th of the same class.
+Dataset open_synthetic(const std::string& spec) {
+  const SyntheticSet set = parse_synthetic_set(spec);
+  Dataset dataset;
+  dataset.classes = synthetic_classes();
+  dataset.numbered = true;
+  dataset.label_count = int(dataset.classes.size());
+  for (int label = 0; label < dataset.label_count; ++label) {
+    if (label >= set.count) dataset.empty_classes.push_back(dataset.classes[std::size_t(label)]);
+    for (std::int64_t index = label; index < set.count; index += dataset.label_count)
+      dataset.samples.push_back({synthetic_name(set.split, index), label});
+  }
+  return dataset;
+}
+
 }  // namespace
+
+Dataset open_dataset(const std::string& spec) {
+  return is_synthetic(spec) ? open_synthetic(spec) : open_folder(spec);
+}
 
 Dataset open_folder(const std::string& dir) {
   Dataset dataset;
@@ -87,16 +106,24 @@ void check_labels(const Dataset& dataset, int classes, const std::string& dir) {
                " classes");
 }
 
-std::vector<std::string> list_images(const std::string& dir) {
-  const Listing top = list_folder(dir);
+std::vector<std::string> list_images(const std::string& spec) {
   std::vector<std::string> paths;
-  for (const std::string& name : top.images) paths.push_back(join(dir, name));
+  if (is_synthetic(spec)) {
+    for (Sample& sample : open_synthetic(spec).samples) paths.push_back(std::move(sample.path));
+    return paths;
+  }
+  const Listing top = list_folder(spec);
+  for (const std::string& name : top.images) paths.push_back(join(spec, name));
   for (const std::string& folder : top.folders)
-    for (const std::string& name : list_folder(join(dir, folder)).images)
-      paths.push_back(join(join(dir, folder), name));
-  if (paths.empty()) file_error(dir, "has no images");
+    for (const std::string& name : list_folder(join(spec, folder)).images)
+      paths.push_back(join(join(spec, folder), name));
+  if (paths.empty()) file_error(spec, "has no images");
   std::sort(paths.begin(), paths.end());
   return paths;
+}
+
+Image load_image(const std::string& path) {
+  return is_synthetic(path) ? render_synthetic(path) : decode_image(path);
 }
 
 std::vector<std::string> sample_images(std::vector<std::string> all, int count, std::uint64_t seed) {

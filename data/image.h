@@ -1,4 +1,4 @@
-// Photographs from files: JPEG, PNG and BMP, always as 8-bit RGB.
+// Photographs from files: JPEG, PNG and BMP, always as 8-bit RGB. Written as PNG.
 //
 // An Image is row-major and interleaved: the colour c (0 red, 1 green, 2 blue) of the pixel in row y, column
 // x is rgb[3 * (y * width + x) + c]. Grey is replicated, transparency is dropped and EXIF orientation is
@@ -8,7 +8,7 @@
 // Dimensions are bounded before anything is decoded, so that a small file cannot ask for much memory.
 //
 // Errors: std::runtime_error with the path: unreadable, not one of the formats, too large, damaged, cut
-// short.
+// short; where it cannot be written.
 #pragma once
 
 #include <cstddef>
@@ -37,6 +37,9 @@ struct Image {
 Image make_image(int width, int height);
 
 Image decode_image(const std::string& path);
+
+/// Replaces `path` by the image as a PNG file, which decodes to the same pixels.
+void write_png(const std::string& path, const Image& image);
 
 /// Whether the name ends in .jpg, .jpeg, .png or .bmp, in capitals or not.
 bool has_image_extension(std::string_view path);

@@ -34,8 +34,15 @@ Tensor preprocess(const Image& image, const Preprocess& options) {
   validate(options);
   const int res = options.res;
   const int shorter_side = options.resize == 0 ? res : options.resize;
-  const Image crop = center_crop(resize_shorter_side(image, shorter_side, options.interpolation), res, res);
+  return image_to_tensor(
+      center_crop(resize_shorter_side(image, shorter_side, options.interpolation), res, res), options);
+}
 
+Tensor image_to_tensor(const Image& image, const Preprocess& options) {
+  validate(options);
+  const int res = options.res;
+  require(image.width == res && image.height == res, "preprocess", "image of ", image.width, " x ",
+          image.height, " for a res of ", res);
   const std::int64_t pixels = std::int64_t(res) * res;
   Tensor x = Tensor::uninitialized({1, 3, res, res});
   for (std::size_t c = 0; c < 3; ++c) {
@@ -43,7 +50,7 @@ Tensor preprocess(const Image& image, const Preprocess& options) {
     for (int v = 0; v < 256; ++v)
       value[std::size_t(v)] = real((v / 255.0 - options.mean[c]) / options.std[c]);
     real* plane = x.data() + std::int64_t(options.bgr ? 2 - c : c) * pixels;
-    for (std::int64_t i = 0; i < pixels; ++i) plane[i] = value[crop.rgb[std::size_t(3 * i) + c]];
+    for (std::int64_t i = 0; i < pixels; ++i) plane[i] = value[image.rgb[std::size_t(3 * i) + c]];
   }
   return x;
 }

@@ -34,6 +34,9 @@ void validate(const Preprocess& options);
 
 Tensor preprocess(const Image& image, const Preprocess& options);
 
+/// Steps 3 and 4 alone, for an image that has res x res pixels already.
+Tensor image_to_tensor(const Image& image, const Preprocess& options);
+
 /// The shorter side for a crop that keeps `crop_pct` of it, 0 < crop_pct <= 1.
 int resize_for_crop(int res, double crop_pct);
 

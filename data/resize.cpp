@@ -115,15 +115,23 @@ Image resize(const Image& image, int width, int height, Interpolation interpolat
   return height == image.height ? result : resize_columns(result, height, interpolation);
 }
 
+Image crop(const Image& image, const Box& box) {
+  check_image(image, "crop");
+  require(box.left >= 0 && box.top >= 0 && box.width > 0 && box.height > 0 &&
+              box.width <= image.width - box.left && box.height <= image.height - box.top,
+          "crop", box.width, " x ", box.height, " from column ", box.left, ", row ", box.top,
+          " of an image of ", image.width, " x ", image.height);
+  Image result = make_image(box.width, box.height);
+  for (int y = 0; y < box.height; ++y)
+    std::copy_n(image.row(box.top + y) + 3 * box.left, 3 * box.width, result.row(y));
+  return result;
+}
+
 Image center_crop(const Image& image, int width, int height) {
   check_image(image, "center_crop");
   require(width > 0 && height > 0 && width <= image.width && height <= image.height, "center_crop", width,
           " x ", height, " of an image of ", image.width, " x ", image.height);
-  const int left = half_to_even(image.width - width);
-  const int top = half_to_even(image.height - height);
-  Image result = make_image(width, height);
-  for (int y = 0; y < height; ++y) std::copy_n(image.row(top + y) + 3 * left, 3 * width, result.row(y));
-  return result;
+  return crop(image, {half_to_even(image.width - width), half_to_even(image.height - height), width, height});
 }
 
 }  // namespace qhv

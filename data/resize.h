@@ -23,6 +23,13 @@ enum class Interpolation { kBilinear, kBicubic };
 
 Image resize(const Image& image, int width, int height, Interpolation interpolation);
 
+/// Pixels left .. left + width - 1 of the rows top .. top + height - 1.
+struct Box {
+  int left = 0, top = 0, width = 0, height = 0;
+};
+
+Image crop(const Image& image, const Box& box);
+
 /// The middle width x height. Where the margins cannot be equal, the offset is rounded half to even:
 /// a margin of 1 pixel begins at 0, one of 3 pixels at 2.
 Image center_crop(const Image& image, int width, int height);

@@ -18,11 +18,12 @@ struct Options {
   ImageOptions image;
 };
 
-/// One name a line; without a file the classes are called by their numbers.
-std::vector<std::string> class_names(const std::string& path, int classes) {
+/// From the file, one name a line; without one what the model remembers, or else numbers.
+std::vector<std::string> class_names(const std::string& path, const Model& model) {
   std::vector<std::string> names;
   if (path.empty()) {
-    for (int i = 0; i < classes; ++i) names.push_back(std::to_string(i));
+    if (!model.labels.empty()) return model.labels;
+    for (int i = 0; i < model.classes; ++i) names.push_back(std::to_string(i));
     return names;
   }
   std::ifstream file(path);
@@ -31,15 +32,15 @@ std::vector<std::string> class_names(const std::string& path, int classes) {
     if (line.ends_with('\r')) line.pop_back();
     if (!line.empty()) names.push_back(line);
   }
-  if (names.size() != std::size_t(classes))
-    file_error(path, "names ", names.size(), " classes, the model has ", classes);
+  if (names.size() != std::size_t(model.classes))
+    file_error(path, "names ", names.size(), " classes, the model has ", model.classes);
   return names;
 }
 
 void classify(const Options& options, const GlobalOptions& global) {
   const Model model = load_model(options.model, options.image.res);
   check_engine(global, model);
-  const std::vector<std::string> names = class_names(options.classes, model.classes);
+  const std::vector<std::string> names = class_names(options.classes, model);
   const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
   const std::vector<Prediction> predictions =
       predict(model, options.images, preprocess,
@@ -69,7 +70,7 @@ void add_classify(CLI::App& app, const GlobalOptions& global) {
   command->add_option("model", options->model, "Checkpoint or quantised model")
       ->required()
       ->option_text("MODEL");
-  command->add_option("images", options->images, "JPEG, PNG or BMP files")
+  command->add_option("images", options->images, "JPEG, PNG or BMP files, or synthetic:SPLIT#INDEX")
       ->required()
       ->option_text("IMAGE...");
   command->add_option("--classes", options->classes, "File with one class name a line")->option_text("FILE");

@@ -1,4 +1,4 @@
-// eval: accuracy over DIR/<class>/*.
+// eval: accuracy over DIR/<class>/* or synthetic images.
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -31,7 +31,7 @@ void eval(const Options& options, const GlobalOptions& global) {
   const Model model = load_model(options.model, options.image.res);
   check_engine(global, model);
   const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
-  Dataset dataset = open_folder(options.data);
+  Dataset dataset = open_dataset(options.data);
   check_labels(dataset, model.classes, options.data);
   thin_out(dataset.samples, options.limit);
 
@@ -77,13 +77,13 @@ void eval(const Options& options, const GlobalOptions& global) {
 
 void add_eval(CLI::App& app, const GlobalOptions& global) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("eval", "Accuracy over a folder of labelled images, DIR/<class>/*");
+  CLI::App* command = app.add_subcommand("eval", "Accuracy over labelled images, DIR/<class>/*");
   command->add_option("model", options->model, "Checkpoint or quantised model")
       ->required()
       ->option_text("MODEL");
-  command->add_option("--data", options->data, "Folder with one folder for each class")
+  command->add_option("--data", options->data, "Folder with one folder for each class, or synthetic images")
       ->required()
-      ->option_text("DIR");
+      ->option_text("DIR or synthetic:SPLIT[:COUNT]");
   command->add_option("--limit", options->limit, "At most this many images, spread evenly over all")
       ->check(CLI::PositiveNumber);
   command->add_option("--batch", options->batch, "Images that one thread takes at a time (default 1)")

@@ -3,12 +3,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sys/resource.h>
 
 #include "data/dataset.h"
 #include "experiments/commands.h"
 #include "experiments/evaluate.h"
 #include "experiments/layer_table.h"
+#include "experiments/peak_memory.h"
 #include "experiments/progress.h"
 #include "quant/methods/methods.h"
 #include "tensor/file.h"
@@ -23,13 +23,6 @@ struct Options {
   int wbits = 8, abits = 8, images = 32;
   ImageOptions image;
 };
-
-/// Largest resident memory so far, in bytes (Linux counts in KiB).
-std::int64_t peak_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return std::int64_t(usage.ru_maxrss) * 1024;
-}
 
 void quantize(const Options& options, const GlobalOptions& global) {
   const auto start = std::chrono::steady_clock::now();
@@ -84,9 +77,11 @@ void add_quantize(CLI::App& app, const GlobalOptions& global) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("quantize", "Post-training quantisation");
   command->add_option("model", options->model, "Float checkpoint")->required()->option_text("MODEL");
-  command->add_option("--calib", options->calib, "Folder of calibration images; labels are not needed")
+  command
+      ->add_option("--calib", options->calib,
+                   "Folder of calibration images, or synthetic ones; labels are not needed")
       ->required()
-      ->option_text("DIR");
+      ->option_text("DIR or synthetic:SPLIT[:COUNT]");
   command->add_option("--out", options->out, "The quantised model, a safetensors file")
       ->required()
       ->option_text("FILE");

@@ -19,10 +19,10 @@ std::vector<double> probabilities(std::span<const real> logits, const std::vecto
   return result;
 }
 
-/// Decodes and prepares one image. Whatever is wrong with it is a std::runtime_error that begins with its
+/// Loads and prepares one image. Whatever is wrong with it is a std::runtime_error that begins with its
 /// path.
 Tensor read_image(const std::string& path, const Preprocess& options) {
-  const Image image = decode_image(path);
+  const Image image = load_image(path);
   try {
     return preprocess(image, options);
   } catch (const std::invalid_argument& error) {

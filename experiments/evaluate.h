@@ -29,7 +29,7 @@ struct EvaluateOptions {
 std::vector<Prediction> predict(const Model& model, const std::vector<std::string>& paths,
                                 const Preprocess& preprocess, const EvaluateOptions& options);
 
-/// Decodes and prepares images in parallel; an unreadable one throws.
+/// Loads and prepares images in parallel; an unreadable one throws.
 std::vector<Tensor> load_images(const std::vector<std::string>& paths, const Preprocess& preprocess,
                                 int threads);
 

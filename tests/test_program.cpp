@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <sys/wait.h>
 
+#include "data/dataset.h"
 #include "models/generated.h"
 #include "models/mobilevit.h"
 #include "tensor/safetensors.h"
@@ -213,6 +214,45 @@ TEST_CASE("program: output that cannot be written is refused before the work, an
         {"nowhere/r.json", "cannot be written"});
   for (const auto& entry : std::filesystem::directory_iterator(workplace().folder.path()))
     CHECK(entry.path().string().find(".tmp-") == std::string::npos);
+}
+
+TEST_CASE("program: synthetic images by name and as files are the same") {
+  const Workplace& w = workplace();
+  Graph graph = build_mobilevit(*find_arch("mobilevit_xxs"), 21, 32);
+  generate_weights(graph);
+  TensorFile file;
+  for (const Param& p : graph.params) file.tensors.emplace(p.name, to_raw_f32(p.value));
+  write_safetensors(w.folder / "model21.safetensors", file);
+
+  const json synth = w.result("synth --out synth --split calib --count 25");
+  CHECK(synth.at("images") == 25);
+  CHECK(synth.at("classes") == 21);
+  CHECK(synth.contains("seconds"));
+  CHECK(decode_image(w.folder / "synth/03_square_stripes/0000024.png").rgb ==
+        load_image("synthetic:calib#24").rgb);
+  const std::string options = " --res 32 --crop-pct 1";
+  const json files = w.result("eval model21.safetensors --data synth" + options);
+  const json names = w.result("eval model21.safetensors --data synthetic:calib:25" + options);
+  for (const char* key : {"images", "top1", "top5"}) CHECK(files.at(key) == names.at(key));
+  const auto top = [&](const std::string& image) {
+    return w.result("classify model21.safetensors " + image + options).at("predictions")[0].at("top");
+  };
+  CHECK(top("synth/03_square_stripes/0000024.png") == top("'synthetic:calib#24'"));
+
+  const std::string quantize = "quantize model21.safetensors --out q21 --method minmax --images 5 --calib ";
+  CHECK(w.run(quantize + "synth" + options).code == 0);
+  const std::string from_files = text_of(w.folder / "q21");
+  CHECK(w.run(quantize + "synthetic:calib:25" + options).code == 0);
+  CHECK(text_of(w.folder / "q21") == from_files);
+
+  fails("synth --out synth --count 1", {"synth: is not empty"});
+  fails("synth --out names.txt --count 1", {"names.txt: is not a folder"});
+  fails("synth --out names.txt/below --count 1", {"names.txt/below: cannot be written"});
+  fails("synth --out other --split dev", {"synthetic:dev", "train, calib, val, test"});
+  CHECK(!std::filesystem::exists(w.folder / "other"));
+  is_wrong_usage("synth --out other --count 0", "--count");
+  fails("eval model21.safetensors --res 32 --data synthetic:val:0", {"synthetic:val:0: the count 0"});
+  fails("classify model21.safetensors --res 32 synthetic:val", {"synthetic:val: is not an image"});
 }
 
 TEST_CASE("program: eval skips, counts and lists images that do not decode") {
