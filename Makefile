@@ -4,8 +4,9 @@ BUILD ?= build
 CMAKE_FLAGS ?=
 MAKEFLAGS += --no-print-directory
 
-# Debian and Ubuntu packages: the tools, the libraries that are always needed, and the kernel libraries.
-TOOLS = g++ cmake make
+# Debian and Ubuntu packages: the tools (gnuplot draws loss curves), the libraries that are always needed, and the kernel
+# libraries.
+TOOLS = g++ cmake make gnuplot-nox
 LIBRARIES = libstb-dev doctest-dev nlohmann-json3-dev libcli11-dev libzip-dev
 KERNELS = libopenblas-pthread-dev libdnnl-dev
 

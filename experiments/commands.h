@@ -14,6 +14,8 @@ void add_classify(CLI::App& app, const GlobalOptions& global);
 void add_eval(CLI::App& app, const GlobalOptions& global);
 void add_quantize(CLI::App& app, const GlobalOptions& global);
 void add_bench(CLI::App& app, const GlobalOptions& global);
+void add_synth(CLI::App& app, const GlobalOptions& global);
+void add_train(CLI::App& app, const GlobalOptions& global);
 
 /// Writes the result of a command where --json says, if it says so.
 void write_json(const GlobalOptions& global, const nlohmann::json& result);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -57,6 +58,8 @@ int run_program(int argc, char** argv) {
   add_eval(app, global);
   add_quantize(app, global);
   add_bench(app, global);
+  add_synth(app, global);
+  add_train(app, global);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -70,10 +73,12 @@ int run_program(int argc, char** argv) {
 
 int main(int argc, char** argv) {
 #ifdef __GLIBC__
-  // A forward pass frees and allocates the same large buffers again and again. By default the C library hands
-  // them back to the system each time, and a third of the run goes into page faults.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  // A pass frees and allocates the same large buffers again and again. By default the C library hands them back to the
+  // system each time, and half of the run goes into page faults: keep them. The pad, as large as one heap of a thread,
+  // keeps those heaps too.
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TOP_PAD, 64 << 20);
 #endif
   try {
     return qhv::run_program(argc, argv);

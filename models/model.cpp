@@ -18,18 +18,60 @@ using nlohmann::json;
 constexpr const char* kMetadataKey = "qhyvit";
 constexpr int kVersion = 1;
 
-Model load_float(TensorFile file, const std::string& path, int res) {
+/// What the metadata says of a model; everything but its graph.
+Model read_header(const TensorFile& file, const std::string& path) {
+  Model model;
+  try {
+    const json header = json::parse(file.metadata.at(kMetadataKey));
+    if (header.at("version") != kVersion)
+      file_error(path, "is of version ", header.at("version").dump(), ", this program reads ", kVersion);
+    const Arch* arch = find_arch(header.at("arch"));
+    if (!arch) file_error(path, "is of the unknown architecture ", header.at("arch").dump());
+    model.arch = *arch;
+    model.classes = header.at("classes");
+    model.res = header.at("res");
+    if (model.res < kMinRes || model.res > kMaxRes)
+      file_error(path, "is for images of ", model.res, " pixels");
+    if (!header.at("preprocess").empty()) model.preprocess = header.at("preprocess").dump();
+    if (header.contains("labels")) model.labels = header.at("labels").get<std::vector<std::string>>();
+    if (header.contains("plan")) model.plan = plan_from_json(header.at("plan").dump(), path);
+  } catch (const json::exception& error) {
+    file_error(path, "malformed metadata (", error.what(), ")");
+  }
+  if (!model.labels.empty() && int(model.labels.size()) != model.classes)
+    file_error(path, "metadata with ", model.labels.size(), " names for ", model.classes, " classes");
+  return model;
+}
+
+json header_of(const Model& model) {
+  return {{"version", kVersion},
+          {"arch", model.arch.name},
+          {"classes", model.classes},
+          {"res", model.res},
+          {"preprocess", model.preprocess.empty() ? json::object() : json::parse(model.preprocess)},
+          {"labels", model.labels}};
+}
+
+/// `model`: what the metadata says, if anything.
+Model load_float(TensorFile file, const std::string& path, const std::optional<Model>& header, int res) {
   const auto tensors = timm_tensors(std::move(file), path);
-  const Arch& arch = detect_arch(tensors, path);
-  const int classes = detect_classes(tensors, path);
-  Graph graph = build_mobilevit(arch, classes, res);
+  Model model = header.value_or(Model{});
+  model.arch = detect_arch(tensors, path);
+  model.classes = detect_classes(tensors, path);
+  if (header && (model.arch.name != header->arch.name || model.classes != header->classes))
+    file_error(path, "metadata of a ", header->arch.name, " with ", header->classes,
+               " classes, tensors of a ", model.arch.name, " with ", model.classes);
+  model.res = res;
+  Graph graph = build_mobilevit(model.arch, model.classes, res);
   check_tensors(graph, tensors, path);
   for (Param& p : graph.params) {
     const std::string where = concat(path, ": tensor ", p.name);
     p.value = to_real(tensors.at(p.name), where);
     check_finite(p.value, where);
   }
-  return {arch, classes, res, parameter_count(graph), fold_batch_norm(graph), std::nullopt, ""};
+  model.parameters = parameter_count(graph);
+  model.graph = fold_batch_norm(graph);
+  return model;
 }
 
 /// For each weight parameter of a planned layer its QParams.
@@ -50,24 +92,8 @@ Tensor weight_from_codes(const TensorI8& codes, const QParams& q, const std::str
   return dequantize(wide, q);
 }
 
-Model load_quantized(const TensorFile& file, const std::string& path, std::optional<int> res) {
-  Model model;
-  try {
-    const json header = json::parse(file.metadata.at(kMetadataKey));
-    if (header.at("version") != kVersion)
-      file_error(path, "is of version ", header.at("version").dump(), ", this program reads ", kVersion);
-    const Arch* arch = find_arch(header.at("arch"));
-    if (!arch) file_error(path, "is of the unknown architecture ", header.at("arch").dump());
-    model.arch = *arch;
-    model.classes = header.at("classes");
-    model.res = res.value_or(header.at("res").get<int>());
-    if (model.res < kMinRes || model.res > kMaxRes)
-      file_error(path, "is for images of ", model.res, " pixels");
-    model.preprocess = header.at("preprocess").dump();
-    model.plan = plan_from_json(header.at("plan").dump(), path);
-  } catch (const json::exception& error) {
-    file_error(path, "malformed metadata (", error.what(), ")");
-  }
+Model load_quantized(const TensorFile& file, const std::string& path, Model model, int res) {
+  model.res = res;
   if (model.classes != detect_classes(file.tensors, path))
     file_error(path, "metadata for ", model.classes, " classes, tensors for ",
                detect_classes(file.tensors, path));
@@ -98,14 +124,25 @@ Model load_quantized(const TensorFile& file, const std::string& path, std::optio
 
 Model load_model(const std::string& path, std::optional<int> res) {
   TensorFile file = read_tensor_file(path);
-  if (file.metadata.contains(kMetadataKey)) return load_quantized(file, path, res);
-  return load_float(std::move(file), path, res.value_or(256));
+  std::optional<Model> header;
+  if (file.metadata.contains(kMetadataKey)) header = read_header(file, path);
+  const int chosen_res = res.value_or(header ? header->res : 256);
+  if (header && header->plan) return load_quantized(file, path, std::move(*header), chosen_res);
+  return load_float(std::move(file), path, header, chosen_res);
 }
 
 Model generated_model(const Arch& arch, int classes, int res) {
   Graph graph = build_mobilevit(arch, classes, res);
   generate_weights(graph);
-  return {arch, classes, res, parameter_count(graph), fold_batch_norm(graph), std::nullopt, ""};
+  return {arch, classes, res, parameter_count(graph), fold_batch_norm(graph), std::nullopt, "", {}};
+}
+
+void save_checkpoint(const std::string& path, const Model& model, const Graph& unfolded) {
+  TensorFile file;
+  for (const Param& p : unfolded.params)
+    file.tensors.emplace(p.name, p.value.rank() >= 2 ? to_raw_f16(p.value) : to_raw_f32(p.value));
+  file.metadata.emplace(kMetadataKey, header_of(model).dump());
+  write_safetensors(path, file);
 }
 
 void save_quantized(const std::string& path, const Model& model) {
@@ -123,12 +160,8 @@ void save_quantized(const std::string& path, const Model& model) {
       file.tensors.emplace(p.name, to_raw_f32(p.value));
     }
   }
-  const json header{{"version", kVersion},
-                    {"arch", model.arch.name},
-                    {"classes", model.classes},
-                    {"res", model.res},
-                    {"preprocess", model.preprocess.empty() ? json::object() : json::parse(model.preprocess)},
-                    {"plan", json::parse(plan_to_json(*model.plan))}};
+  json header = header_of(model);
+  header["plan"] = json::parse(plan_to_json(*model.plan));
   file.metadata.emplace(kMetadataKey, header.dump());
   write_safetensors(path, file);
 }

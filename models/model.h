@@ -1,17 +1,20 @@
 // A network that is ready to run, from either kind of file:
 //
-//   a float checkpoint   safetensors or a PyTorch zip, of either name family (checkpoint.h)
+//   a float checkpoint   safetensors or a PyTorch zip, of either name family (checkpoint.h); one that
+//   save_checkpoint
+//                        made has, under the metadata key "qhyvit", a JSON object {version, arch, classes,
+//                        res, preprocess, labels}
 //   a quantised model    a safetensors file made by save_quantized: weights as I8 codes, everything else as
-//   F32, and under
-//                        the metadata key "qhyvit" a JSON object {version, arch, classes, res, preprocess,
-//                        plan}
+//   F32, and
+//                        the same object with the plan in it
 //
-// The two are told apart by that key. In memory BatchNorm is folded, and a quantised model's weights are the
+// The two are told apart by the plan. In memory BatchNorm is folded, and a quantised model's weights are the
 // values of their codes. Errors are std::runtime_error that begin with the path.
 #pragma once
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "models/arch.h"
 #include "nn/run.h"
@@ -27,17 +30,22 @@ struct Model {
   Graph graph;
   std::optional<QuantPlan> plan;  // of a quantised model
   std::string preprocess;  // how its images were prepared: a JSON object that the caller defines, or empty
+  std::vector<std::string> labels;  // names of the classes, or empty
 
   /// "float32" or "fake-quant": what running the model means.
   const char* engine() const { return plan ? "fake-quant" : "float32"; }
 };
 
-/// `res`: input size; without it the one a quantised model remembers, or 256.
+/// `res`: input size; without it the one that the file remembers, or 256.
 Model load_model(const std::string& path, std::optional<int> res = std::nullopt);
 
 /// The architecture with weights that models/generated.h makes from names: for benchmarks, not for
 /// classifying.
 Model generated_model(const Arch& arch, int classes = 1000, int res = 256);
+
+/// Writes a float checkpoint: the parameters of `unfolded`, the network with its BatchNorms, under timm's
+/// names, as F16 where they have two axes or more and F32 otherwise; everything else from `model`.
+void save_checkpoint(const std::string& path, const Model& model, const Graph& unfolded);
 
 /// Writes a model with a plan. The file is complete or it is not there.
 void save_quantized(const std::string& path, const Model& model);

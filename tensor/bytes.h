@@ -6,10 +6,13 @@
 //             (-1)^s f 2^-24 (subnormal), e = 31 infinity or NaN
 //   bfloat16  the upper 16 bits of a float
 //
-// Both are subsets of float, so decoding is exact. Source: IEEE 754-2019, section 3.4.
+// Both are subsets of float, so decoding is exact. Encoding rounds to the nearest, ties to even, once: it
+// starts from double, of which float is a subset. Source: IEEE 754-2019, sections 3.4 and 4.3.1.
 #pragma once
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -41,6 +44,20 @@ inline float half_to_float(std::uint16_t half) {
     return sign ? -magnitude : magnitude;
   }
   return std::bit_cast<float>(sign | (exponent + 127 - 15) << 23 | fraction << 13);
+}
+
+/// Values beyond the largest half, 65504, that do not round to it become infinite. NaN stays NaN, quiet.
+inline std::uint16_t double_to_half(double value) {
+  const std::uint64_t bits = std::bit_cast<std::uint64_t>(value);
+  const std::uint32_t sign = std::uint32_t(bits >> 48) & 0x8000;
+  if (std::isnan(value)) return std::uint16_t(sign | 0x7e00);
+  // The place of the last bit: 2^(e-10), but not below the subnormals' 2^-24. Counted in it, the value is
+  // below 2048; a count of 2048 after rounding carries into the exponent by itself.
+  const int e = std::clamp(int(bits >> 52 & 0x7ff) - 1023, -14, 16);
+  const double count =
+      std::nearbyint(std::abs(value) * std::bit_cast<double>(std::uint64_t(1023 + 10 - e) << 52));
+  const double half = double((e + 14) << 10) + count;
+  return std::uint16_t(sign | std::uint32_t(std::min(half, double(0x7c00))));
 }
 
 inline float bfloat16_to_float(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t(bits) << 16); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "tensor/bytes.h"
 #include "tensor/untrusted.h"
@@ -83,6 +84,17 @@ RawTensor to_raw_f32(const Tensor& tensor) {
   for (const real value : tensor.values()) {
     store_le(dst, std::bit_cast<std::uint32_t>(float(value)));
     dst += 4;
+  }
+  return raw;
+}
+
+RawTensor to_raw_f16(const Tensor& tensor) {
+  RawTensor raw{DType::kF16, tensor.shape(), std::vector<std::byte>(std::size_t(tensor.size()) * 2)};
+  for (std::int64_t i = 0; i < tensor.size(); ++i) {
+    const std::uint16_t half = double_to_half(double(tensor[i]));
+    require((half & 0x7fff) != 0x7c00 || std::isinf(tensor[i]), "to_raw_f16", "element ", i, " of ",
+            tensor.shape(), " is ", tensor[i], ", beyond the largest half, 65504");
+    store_le(raw.bytes.data() + 2 * i, half);
   }
   return raw;
 }

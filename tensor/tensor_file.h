@@ -36,6 +36,9 @@ Tensor to_real(const RawTensor& raw, const std::string& where);
 TensorI8 to_i8(const RawTensor& raw, const std::string& where);
 
 RawTensor to_raw_f32(const Tensor& tensor);
+/// Rounded to the nearest half, ties to even. Infinity and NaN are kept; std::invalid_argument for a finite
+/// value that would become infinite (65520 and above).
+RawTensor to_raw_f16(const Tensor& tensor);
 RawTensor to_raw_i8(const TensorI8& tensor);
 
 }  // namespace qhv

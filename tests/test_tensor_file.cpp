@@ -55,6 +55,55 @@ TEST_CASE("every half has the value of the definition") {
   }
 }
 
+TEST_CASE("every half comes back from its value, NaN as NaN") {
+  RawTensor raw{DType::kF16, {0x10000}, std::vector<std::byte>(0x20000)};
+  for (int half = 0; half < 0x10000; ++half) store_le(raw.bytes.data() + 2 * half, std::uint16_t(half));
+  const RawTensor back = to_raw_f16(to_real(raw, "t"));
+  CHECK(back.dtype == DType::kF16);
+  CHECK(back.shape == raw.shape);
+  REQUIRE(back.bytes.size() == raw.bytes.size());
+  for (int half = 0; half < 0x10000; ++half) {
+    const int found = load_le<std::uint16_t>(back.bytes.data() + 2 * half);
+    const bool nan = (half & 0x7fff) > 0x7c00;
+    CAPTURE(half);
+    REQUIRE(found == (nan ? (half & 0x8000) | 0x7e00 : half));
+  }
+}
+
+TEST_CASE("between two halves the nearer one is taken, in the middle the even one") {
+  for (int half = 0; half < 0x7bff; ++half) {
+    const double low = half_by_definition(half), high = half_by_definition(half + 1);
+    const double middle = (low + high) / 2;
+    CAPTURE(half);
+    REQUIRE(double_to_half(middle) == half + (half & 1));
+    REQUIRE(double_to_half(-middle) == (0x8000 | (half + (half & 1))));
+    // The next doubles: by way of float both would become ties.
+    REQUIRE(double_to_half(std::nextafter(middle, 0)) == half);
+    REQUIRE(double_to_half(std::nextafter(middle, 1e6)) == half + 1);
+  }
+}
+
+TEST_CASE("a value that no half holds is refused") {
+  const auto half_of = [](double value) {
+    const RawTensor raw = to_raw_f16(Tensor({1}, real(value)));
+    return int(load_le<std::uint16_t>(raw.bytes.data()));
+  };
+  CHECK(half_of(65519) == 0x7bff);
+  CHECK(half_of(-65519) == 0xfbff);
+  CHECK(half_of(double(INFINITY)) == 0x7c00);
+  CHECK(half_of(-double(INFINITY)) == 0xfc00);
+  CHECK(half_of(std::nan("")) == 0x7e00);
+  CHECK(half_of(1e-30) == 0);
+  CHECK(half_of(-1e-30) == 0x8000);
+  CHECK(half_of(0x1p-25) == 0);  // half of the smallest subnormal
+  CHECK(half_of(0x1.002p-25) == 1);
+  CHECK(error_of([] {
+          to_raw_f16(Tensor({1, 2}, std::vector<real>{1, -65520}));
+        }) == "invalid_argument: [to_raw_f16] element 1 of [1, 2] is -65520, beyond the largest half, 65504");
+  for (const double value : {65536.0, 1e30, -1e38})
+    CHECK(error_of([&] { half_of(value); }).starts_with("invalid_argument: [to_raw_f16]"));
+}
+
 TEST_CASE("halves and bfloat16 of known value") {
   CHECK(half_to_float(0x3c00) == 1.0f);
   CHECK(half_to_float(0xc000) == -2.0f);
