@@ -18,6 +18,7 @@ using nlohmann::json;
 struct Options {
   std::string arch, data, val, out, optimizer = "adamw";
   TrainOptions train;
+  std::optional<double> weight_decay;
   std::vector<double> crop_area{0.35, 1}, crop_ratio{3.0 / 4, 4.0 / 3};
   bool no_flip = false, resume = false;
   ImageOptions image;
@@ -50,7 +51,10 @@ TrainOptions resolve(const Options& options, const GlobalOptions& global, const 
   train.augment = {options.crop_area[0], options.crop_area[1], options.crop_ratio[0], options.crop_ratio[1],
                    !options.no_flip};
   train.optimizer.kind = optimizer_kind(options.optimizer);
-  if (train.optimizer.kind == OptimizerKind::kAdam) train.optimizer.weight_decay = 0;
+  const bool adam = train.optimizer.kind == OptimizerKind::kAdam;
+  train.optimizer.weight_decay = options.weight_decay.value_or(adam ? 0 : train.optimizer.weight_decay);
+  if (adam && train.optimizer.weight_decay != 0)
+    throw CLI::ValidationError("--weight-decay", "adam has none; adamw is the one that decays");
   train.seed = global.seed;
   train.threads = global.threads;
   if (train.batch % train.shard != 0) throw CLI::ValidationError("--batch", "is not a multiple of --shard");
@@ -92,12 +96,13 @@ void train(const Options& options, const GlobalOptions& global) {
   std::vector<CurvePoint> curve;
   {
     Progress progress(global.quiet);
-    curve = qhv::train(resolved, data.samples, validation, options.out, options.resume,
-                       {.progress = [&](const char* stage, double done) { progress.update(stage, done); },
-                        .report =
-                            [&](const TrainReport& r) {
-                              if (!global.quiet) print_report(r);
-                            }});
+    curve =
+        qhv::train(resolved, data.samples, validation, options.out, options.resume,
+                   {.progress = [&](const std::string& stage, double done) { progress.update(stage, done); },
+                    .report =
+                        [&](const TrainReport& r) {
+                          if (!global.quiet) print_report(r);
+                        }});
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const CurvePoint& last = curve.back();
@@ -128,6 +133,10 @@ void add_schedule_options(CLI::App& command, TrainOptions& train, Options& optio
       .add_option("--report", train.report_steps,
                   "Steps between validations and checkpoints (default: an epoch)")
       ->check(CLI::PositiveNumber);
+  command
+      .add_option("--stop-after", train.stop_after,
+                  "Stop after so many steps, to be resumed (default: at the end)")
+      ->check(CLI::PositiveNumber);
   command.add_option("--optimizer", options.optimizer, "adamw (default), adam or sgd")
       ->check(CLI::IsMember({"adamw", "adam", "sgd"}));
   command.add_option("--lr", train.lr, "Largest learning rate (default 0.001)")->check(CLI::PositiveNumber);
@@ -138,8 +147,7 @@ void add_schedule_options(CLI::App& command, TrainOptions& train, Options& optio
       .add_option("--final-lr", train.final_lr_fraction,
                   "The last learning rate, as a fraction (default 0.01)")
       ->check(CLI::Range(0.0, 1.0));
-  command
-      .add_option("--weight-decay", train.optimizer.weight_decay, "Of weights, not of vectors (default 0.01)")
+  command.add_option("--weight-decay", options.weight_decay, "Of weights, not of vectors (default 0.01)")
       ->check(CLI::NonNegativeNumber);
   command.add_option("--momentum", train.optimizer.momentum, "Of sgd (default 0.9)")
       ->check(CLI::Range(0.0, 0.9999));

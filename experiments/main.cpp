@@ -73,9 +73,9 @@ int run_program(int argc, char** argv) {
 
 int main(int argc, char** argv) {
 #ifdef __GLIBC__
-  // A pass frees and allocates the same large buffers again and again. By default the C library hands them back to the
-  // system each time, and half of the run goes into page faults: keep them. The pad, as large as one heap of a thread,
-  // keeps those heaps too.
+  // A pass frees and allocates the same large buffers again and again. By default the C library hands them
+  // back to the system each time, and half of the run goes into page faults: keep them. The pad, as large as
+  // one heap of a thread, keeps those heaps too.
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
   mallopt(M_TOP_PAD, 64 << 20);

@@ -138,16 +138,23 @@ class Trainer {
 
   std::vector<CurvePoint> run(bool resume) {
     if (resume) load();
+    const std::int64_t stop =
+        options_.stop_after > 0 ? std::min(total_, step() + options_.stop_after) : total_;
     Clock::time_point start = Clock::now();
     double loss = 0;
     std::int64_t correct = 0, images = 0, since = step();
-    while (step() < total_) {
+    while (step() < stop) {
       const StepResult result = take_step();
       loss += result.loss * result.images;
       correct += result.correct;
       images += result.images;
-      if (callbacks_.progress) callbacks_.progress("train", double(step()) / double(total_));
-      if (step() % report_steps_ != 0 && step() != total_) continue;
+      const bool reports = step() % report_steps_ == 0 || step() == stop;
+      if (callbacks_.progress) {
+        const std::int64_t next =
+            std::min(stop, (step() + report_steps_ - 1) / report_steps_ * report_steps_);
+        callbacks_.progress(concat("train to step ", next), double(step() - since) / double(next - since));
+      }
+      if (!reports) continue;
       const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
       curve_.push_back({double(step()) / double(steps_per_epoch_), step(), rate(step() - 1),
                         loss / double(images), double(correct) / double(images), std::nullopt, std::nullopt});
@@ -221,7 +228,7 @@ class Trainer {
                       options_.labels};
     if (!validation_.empty()) {
       const Validation v = validate(model, options_, validation_, [&](double done) {
-        if (callbacks_.progress) callbacks_.progress("validate", done);
+        if (callbacks_.progress) callbacks_.progress(concat("validate step ", step()), done);
       });
       curve_.back().val_loss = v.loss;
       curve_.back().val_top1 = v.top1;
@@ -236,18 +243,20 @@ class Trainer {
   }
 
   void load() {
-    const std::string text = load_training(training_file(), state_);
-    try {
-      const json saved = json::parse(text), run = description(options_, samples_.size());
-      for (const auto& [key, value] : run.items())
-        if (saved.at("run").at(key) != value)
-          file_error(training_file(), "is of a run with ", key, " ", saved.at("run").at(key).dump(),
-                     ", this one has ", value.dump());
-      curve_ = curve_from_json(saved.at("curve"));
-    } catch (const json::exception& error) {
-      file_error(training_file(), "malformed metadata (", error.what(), ")");
-    }
+    load_training(training_file(), state_, [&](const std::string& text) { accept(text); });
     if (step() > total_) file_error(training_file(), "is at step ", step(), " of ", total_);
+  }
+
+  /// Takes over the curve of a run with the same options.
+  void accept(const std::string& text) try {
+    const json saved = json::parse(text), run = description(options_, samples_.size());
+    for (const auto& [key, value] : run.items())
+      if (saved.at("run").at(key) != value)
+        file_error(training_file(), "is of a run with ", key, " ", saved.at("run").at(key).dump(),
+                   ", this one has ", value.dump());
+    curve_ = curve_from_json(saved.at("curve"));
+  } catch (const json::exception& error) {
+    file_error(training_file(), "malformed metadata (", error.what(), ")");
   }
 
   const TrainOptions& options_;

@@ -1,7 +1,7 @@
 // Training from scratch: images in a random order, steps (nn/training.h), validation, and files that are
 // never behind by more than one report.
 //
-// At every report (each `report_steps` steps and at the end) the averaged network is validated and these
+// At every report (each `report_steps` steps and when it stops) the averaged network is validated and these
 // files are replaced, in this order:
 //
 //   OUT.training   everything that resuming needs (nn/training_file.h)
@@ -38,6 +38,7 @@ struct TrainOptions {
   double label_smoothing = 0.1, clip_norm = 1, ema_decay = 0.999;
   int epochs = 1, batch = 128, shard = 16;
   std::int64_t report_steps = 0;  // 0: an epoch
+  std::int64_t stop_after = 0;    // steps of this call, which then ends with a report; 0: all that remain
   bool recompute = false;
   std::uint64_t seed = 0;
   int threads = 1;
@@ -50,7 +51,7 @@ struct TrainReport {
 };
 
 struct TrainCallbacks {
-  std::function<void(const char* stage, double done)> progress;
+  std::function<void(const std::string& stage, double done)> progress;
   std::function<void(const TrainReport&)> report;
 };
 

@@ -139,8 +139,11 @@ Model generated_model(const Arch& arch, int classes, int res) {
 
 void save_checkpoint(const std::string& path, const Model& model, const Graph& unfolded) {
   TensorFile file;
-  for (const Param& p : unfolded.params)
-    file.tensors.emplace(p.name, p.value.rank() >= 2 ? to_raw_f16(p.value) : to_raw_f32(p.value));
+  for (const Param& p : unfolded.params) try {
+      file.tensors.emplace(p.name, p.value.rank() >= 2 ? to_raw_f16(p.value) : to_raw_f32(p.value));
+    } catch (const std::invalid_argument& error) {
+      file_error(path, "cannot be written: tensor ", p.name, ": ", error.what());
+    }
   file.metadata.emplace(kMetadataKey, header_of(model).dump());
   write_safetensors(path, file);
 }

@@ -119,7 +119,8 @@ StepResult training_step(TrainingState& state, int shards, const std::function<B
   std::vector<Tensor> gradients = sum_gradients(state.graph, results, step.images, options.threads);
   step.gradient_norm = clip_global_norm(gradients, options.clip_norm > 0 ? options.clip_norm : INFINITY);
   if (!std::isfinite(step.loss) || !std::isfinite(step.gradient_norm))
-    throw DivergedError(concat("loss ", step.loss, ", gradient norm ", step.gradient_norm));
+    throw DivergedError(
+        concat("the loss is not finite (loss ", step.loss, ", gradient norm ", step.gradient_norm, ")"));
 
   optimizer_step(state.optimizer, options.lr, trainable_values(state.graph), gradients, options.threads);
   update_running_statistics(state.graph, results);

@@ -54,7 +54,8 @@ void save_training(const std::string& path, const TrainingState& state, const st
   write_safetensors(path, file);
 }
 
-std::string load_training(const std::string& path, TrainingState& state) {
+void load_training(const std::string& path, TrainingState& state,
+                   const std::function<void(const std::string& options)>& accept) {
   const TensorFile file = read_safetensors(path);
   if (!file.metadata.contains(kMetadataKey)) file_error(path, "is not a file of training");
   TrainingState loaded = state;
@@ -68,6 +69,7 @@ std::string load_training(const std::string& path, TrainingState& state) {
   } catch (const json::exception& error) {
     file_error(path, "malformed metadata (", error.what(), ")");
   }
+  accept(options);
   if (loaded.optimizer.step < 0) file_error(path, "step ", loaded.optimizer.step);
   if (loaded.optimizer.step > 0) make_moments(loaded.optimizer, trainable_values(loaded.graph));
 
@@ -79,7 +81,6 @@ std::string load_training(const std::string& path, TrainingState& state) {
   if (file.tensors.size() != expected)
     file_error(path, "has ", file.tensors.size(), " tensors instead of ", expected);
   state = std::move(loaded);
-  return options;
 }
 
 }  // namespace qhv

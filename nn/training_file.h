@@ -9,6 +9,7 @@
 // missing, of another shape or not finite, one too many. Files are complete or they are not there.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "nn/training.h"
@@ -18,8 +19,9 @@ namespace qhv {
 /// `options`: what the caller wants back, any text.
 void save_training(const std::string& path, const TrainingState& state, const std::string& options);
 
-/// Fills a state made by begin_training for the same graph and optimiser. Returns the caller's options. On an
-/// error `state` is unchanged.
-std::string load_training(const std::string& path, TrainingState& state);
+/// Fills a state made by begin_training for the same graph and optimiser. `accept` gets the caller's options
+/// before anything else is looked at, and throws if they do not fit. On an error `state` is unchanged.
+void load_training(const std::string& path, TrainingState& state,
+                   const std::function<void(const std::string& options)>& accept);
 
 }  // namespace qhv

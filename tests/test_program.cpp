@@ -1,20 +1,17 @@
 // The program as a user meets it: exit codes, one-line errors, JSON, and the whole way from a checkpoint to a
 // quantised model's accuracy. The checkpoint has generated weights and the photographs are noise, so nothing
 // is needed from outside.
-#include <algorithm>
-#include <cstdio>
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sys/wait.h>
 
 #include "data/dataset.h"
 #include "models/generated.h"
 #include "models/mobilevit.h"
 #include "tensor/safetensors.h"
 #include "tests/image_files.h"
-#include "tests/support.h"
+#include "tests/program.h"
 
 using namespace qhv;
 using namespace qhv::test;
@@ -22,18 +19,8 @@ using nlohmann::json;
 
 namespace {
 
-struct Outcome {
-  int code;
-  std::string out, err;
-};
-
-std::string text_of(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 /// A folder with a checkpoint for 3 classes, photographs of them, and the program run inside of it.
-class Workplace {
+class Workplace : public ProgramFolder {
  public:
   Workplace() {
     Graph graph = build_mobilevit(*find_arch("mobilevit_xxs"), 3, 64);
@@ -49,21 +36,6 @@ class Workplace {
     }
     std::ofstream(folder / "names.txt") << "ant\nbee\ncat\n";
   }
-
-  Outcome run(const std::string& arguments) const {
-    const std::string command =
-        concat("cd ", folder.path(), " && ", QHV_PROGRAM, " ", arguments, " > out 2> err < /dev/null");
-    const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, text_of(folder / "out"), text_of(folder / "err")};
-  }
-  json result(const std::string& arguments) const {
-    const Outcome o = run(arguments + " --json result.json");
-    INFO(arguments << "\n" << o.err);
-    REQUIRE(o.code == 0);
-    return json::parse(text_of(folder / "result.json"));
-  }
-
-  const TemporaryFolder folder;
 };
 
 const Workplace& workplace() {
@@ -71,24 +43,12 @@ const Workplace& workplace() {
   return w;
 }
 
-/// Fails with code 1 and one line that holds all these words.
 void fails(const std::string& arguments, const std::vector<std::string>& words) {
-  const Outcome o = workplace().run(arguments);
-  INFO(arguments << "\n" << o.out << o.err);
-  CHECK(o.code == 1);
-  CHECK(std::count(o.err.begin(), o.err.end(), '\n') == 1);
-  CHECK(o.err.starts_with("qhyvit: "));
-  for (const std::string& word : words) {
-    INFO(word);
-    CHECK(o.err.find(word) != std::string::npos);
-  }
+  workplace().fails(arguments, words);
 }
 
 void is_wrong_usage(const std::string& arguments, const std::string& words) {
-  const Outcome o = workplace().run(arguments);
-  INFO(arguments << "\n" << o.out << o.err);
-  CHECK(o.code == 2);
-  CHECK((o.out + o.err).find(words) != std::string::npos);
+  workplace().is_wrong_usage(arguments, words);
 }
 
 }  // namespace
