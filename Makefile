@@ -10,12 +10,15 @@ TOOLS = g++ cmake make gnuplot-nox
 LIBRARIES = libstb-dev doctest-dev nlohmann-json3-dev libcli11-dev libzip-dev
 KERNELS = libopenblas-pthread-dev libdnnl-dev
 
-.PHONY: all test test-long deps format layers asan portable clean help
+.PHONY: all demo test test-long deps format layers asan portable clean help
 
 all: ## build the program, build/qhyvit
 	@cmake -S . -B $(BUILD) $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
 	@grep -E '^-- (OpenBLAS|oneDNN):' $(BUILD).log; rm -f $(BUILD).log
 	@cmake --build $(BUILD) --parallel $(JOBS)
+
+demo: deps all ## install what is missing, build, and compare all methods on the networks that come with it (5 minutes)
+	@experiments/demo.sh $(BUILD)
 
 test: deps all ## install what is missing, build, and run the tests (under 4 minutes)
 	@tests/run_tests.sh $(BUILD)
@@ -23,16 +26,19 @@ test: deps all ## install what is missing, build, and run the tests (under 4 min
 test-long: all ## accuracy of every model of the development data, float and quantised (half an hour)
 	@tests/run_long.sh $(BUILD)
 
-deps: ## install the Debian or Ubuntu packages that are missing
+deps: ## install the Debian or Ubuntu packages that are missing (as root, or by sudo)
 	@missing=; for p in $(TOOLS) $(LIBRARIES) $(KERNELS); do \
 	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if ! command -v apt-get > /dev/null; then \
 	  echo "This is not Debian or Ubuntu; the build needs what these packages hold:$$missing"; exit 0; fi; \
-	if [ $$(id -u) != 0 ]; then \
-	  echo "Missing packages. As root: apt-get install$$missing"; exit 1; fi; \
+	sudo=; if [ $$(id -u) != 0 ]; then \
+	  if ! command -v sudo > /dev/null; then \
+	    echo "Missing packages. As root: apt-get install$$missing"; exit 1; fi; \
+	  sudo=sudo; fi; \
 	echo "Installing$$missing"; \
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > /dev/null
+	$$sudo apt-get update -qq && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > /dev/null
 
 format: ## clang-format over all sources
 	@git ls-files -co --exclude-standard '*.cpp' '*.h' | xargs clang-format -i

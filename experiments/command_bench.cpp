@@ -1,12 +1,12 @@
 // bench: how long a forward pass takes, or with --backward a forward and backward pass, image decoding left
 // out.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "experiments/commands.h"
 #include "experiments/peak_memory.h"
+#include "experiments/timing.h"
 #include "models/generated.h"
 #include "models/mobilevit.h"
 #include "nn/run_tape.h"
@@ -26,32 +26,6 @@ struct Options {
   bool backward = false;
   std::optional<int> res;
 };
-
-/// Times of the runs in milliseconds, in order of size.
-struct Times {
-  std::vector<double> sorted;
-  double at(double share) const { return sorted[std::size_t(share * double(sorted.size() - 1) + 0.5)]; }
-  double median() const { return at(0.5); }
-};
-
-double milliseconds(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-}
-
-/// Times several kinds of work in turn, run by run, so that what else the machine does falls on all of them.
-std::vector<Times> time_in_turn(const std::vector<std::function<void()>>& work, int runs) {
-  constexpr int kWarmUp = 3;
-  std::vector<Times> times(work.size());
-  for (int i = -kWarmUp; i < runs; ++i)
-    for (std::size_t k = 0; k < work.size(); ++k) {
-      const double ms = milliseconds(work[k]);
-      if (i >= 0) times[k].sorted.push_back(ms);
-    }
-  for (Times& t : times) std::sort(t.sorted.begin(), t.sorted.end());
-  return times;
-}
 
 /// Forward and backward pass of a batch: gradients of the cross-entropy with respect to all parameters and
 /// the input. As in training the batch is split among the threads, each part with BatchNorm statistics of its

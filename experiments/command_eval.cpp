@@ -18,46 +18,28 @@ struct Options {
   ImageOptions image;
 };
 
-/// `limit` samples spread evenly over all, so that every class keeps its share.
-void thin_out(std::vector<Sample>& samples, int limit) {
-  const std::size_t count = samples.size(), wanted = std::size_t(limit);
-  if (limit == 0 || wanted >= count) return;
-  std::vector<Sample> kept;
-  for (std::size_t i = 0; i < wanted; ++i) kept.push_back(samples[i * count / wanted]);
-  samples = std::move(kept);
-}
-
 void eval(const Options& options, const GlobalOptions& global) {
   const Model model = load_model(options.model, options.image.res);
   check_engine(global, model);
   const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
-  Dataset dataset = open_dataset(options.data);
-  check_labels(dataset, model.classes, options.data);
-  thin_out(dataset.samples, options.limit);
+  const std::vector<Sample> samples = labelled_samples(options.data, model.classes, options.limit);
 
-  std::vector<std::string> paths;
-  for (const Sample& sample : dataset.samples) paths.push_back(sample.path);
   const auto start = std::chrono::steady_clock::now();
   std::vector<Prediction> predictions;
   {
     Progress progress(global.quiet);
     predictions =
-        predict(model, paths, preprocess,
+        predict(model, paths_of(samples), preprocess,
                 {.batch = options.batch, .threads = global.threads, .top = 5, .progress = [&](double done) {
                    progress.update("eval", done);
                  }});
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const Accuracy result = accuracy(predictions, dataset.samples);
+  const Accuracy result = accuracy(predictions, samples);
 
   json skipped = json::array();
-  for (const Prediction& p : predictions)
-    if (!p.error.empty()) {
-      skipped.push_back({{"image", p.path}, {"error", p.error}});
-      std::fprintf(stderr, "skipped %s\n", p.error.c_str());
-    }
-  if (result.images == 0)
-    file_error(options.data, "none of its ", predictions.size(), " images could be read");
+  for (const Prediction& p : report_skipped(predictions, options.data))
+    skipped.push_back({{"image", p.path}, {"error", p.error}});
   if (!global.quiet)
     std::printf("%s, %s: top-1 %.4f, top-5 %.4f over %d images (%zu skipped), %.1f s, %.1f images/s\n",
                 model.arch.name.c_str(), model.engine(), result.top1, result.top5, result.images,

@@ -13,6 +13,7 @@ void add_info(CLI::App& app, const GlobalOptions& global);
 void add_classify(CLI::App& app, const GlobalOptions& global);
 void add_eval(CLI::App& app, const GlobalOptions& global);
 void add_quantize(CLI::App& app, const GlobalOptions& global);
+void add_table(CLI::App& app, const GlobalOptions& global);
 void add_bench(CLI::App& app, const GlobalOptions& global);
 void add_synth(CLI::App& app, const GlobalOptions& global);
 void add_train(CLI::App& app, const GlobalOptions& global);

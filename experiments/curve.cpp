@@ -1,23 +1,17 @@
 #include "experiments/curve.h"
 
-#include <charconv>
 #include <cmath>
 
 #include "experiments/gnuplot.h"
+#include "experiments/number_text.h"
 #include "tensor/check.h"
 #include "tensor/file.h"
 
 namespace qhv {
 namespace {
 
-/// The same in every locale, unlike printf and streams.
-std::string number(double value) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof text, value).ptr};
-}
-
-std::string number(const std::optional<double>& value, const char* if_missing) {
-  return value ? number(*value) : if_missing;
+std::string number_or(const std::optional<double>& value, const char* if_missing) {
+  return value ? number_text(*value) : if_missing;
 }
 
 /// A line of the picture. `column` is that of the data block, whose first one is the epoch.
@@ -71,17 +65,17 @@ bool is_drawable(const Series& series, std::span<const CurvePoint> points) {
 void write_curve_csv(const std::string& path, std::span<const CurvePoint> points) {
   std::string text = "epoch,step,lr,train_loss,train_top1,val_loss,val_top1\n";
   for (const CurvePoint& p : points)
-    text += number(p.epoch) + "," + std::to_string(p.step) + "," + number(p.lr) + "," + number(p.train_loss) +
-            "," + number(p.train_top1, "") + "," + number(p.val_loss, "") + "," + number(p.val_top1, "") +
-            "\n";
+    text += number_text(p.epoch) + "," + std::to_string(p.step) + "," + number_text(p.lr) + "," +
+            number_text(p.train_loss) + "," + number_or(p.train_top1, "") + "," + number_or(p.val_loss, "") +
+            "," + number_or(p.val_top1, "") + "\n";
   write_file(path, text);
 }
 
 void write_curve_svg(const std::string& path, const std::string& title, std::span<const CurvePoint> points) {
   std::string data, plots;
   for (const CurvePoint& p : points) {
-    data += number(p.epoch);
-    for (const Series& series : kSeries) data += " " + number(series.value(p), "?");
+    data += number_text(p.epoch);
+    for (const Series& series : kSeries) data += " " + number_or(series.value(p), "?");
     data += "\n";
   }
   for (const Series& series : kSeries)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <mutex>
 
 #include "tensor/parallel.h"
@@ -46,6 +47,22 @@ Tensor read_batch(std::span<Prediction> batch, const Preprocess& options,
 }
 
 }  // namespace
+
+std::vector<Sample> labelled_samples(const std::string& data, int classes, int limit) {
+  Dataset dataset = open_dataset(data);
+  check_labels(dataset, classes, data);
+  const std::size_t count = dataset.samples.size(), wanted = std::size_t(limit);
+  if (limit == 0 || wanted >= count) return std::move(dataset.samples);
+  std::vector<Sample> kept;
+  for (std::size_t i = 0; i < wanted; ++i) kept.push_back(dataset.samples[i * count / wanted]);
+  return kept;
+}
+
+std::vector<std::string> paths_of(const std::vector<Sample>& samples) {
+  std::vector<std::string> paths;
+  for (const Sample& sample : samples) paths.push_back(sample.path);
+  return paths;
+}
 
 std::vector<Prediction> predict(const Model& model, const std::vector<std::string>& paths,
                                 const Preprocess& preprocess, const EvaluateOptions& options) {
@@ -105,6 +122,18 @@ Accuracy accuracy(const std::vector<Prediction>& predictions, const std::vector<
     a.top5 = double(among_five) / a.images;
   }
   return a;
+}
+
+std::vector<Prediction> report_skipped(const std::vector<Prediction>& predictions, const std::string& data) {
+  std::vector<Prediction> skipped;
+  for (const Prediction& p : predictions)
+    if (!p.error.empty()) {
+      skipped.push_back(p);
+      std::fprintf(stderr, "skipped %s\n", p.error.c_str());
+    }
+  if (skipped.size() == predictions.size())
+    file_error(data, "none of its ", predictions.size(), " images could be read");
+  return skipped;
 }
 
 }  // namespace qhv

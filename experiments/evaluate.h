@@ -26,6 +26,12 @@ struct EvaluateOptions {
   std::function<void(double done)> progress;
 };
 
+/// The labelled images of `data`, whose labels must fit `classes`; if there are more than `limit` (and it is
+/// not 0), so many spread evenly over all, so that every class keeps its share.
+std::vector<Sample> labelled_samples(const std::string& data, int classes, int limit);
+
+std::vector<std::string> paths_of(const std::vector<Sample>& samples);
+
 std::vector<Prediction> predict(const Model& model, const std::vector<std::string>& paths,
                                 const Preprocess& preprocess, const EvaluateOptions& options);
 
@@ -40,5 +46,9 @@ struct Accuracy {
 
 /// predictions[i] belongs to samples[i].
 Accuracy accuracy(const std::vector<Prediction>& predictions, const std::vector<Sample>& samples);
+
+/// The predictions of images that could not be read, each with a line on stderr. If that is all of them,
+/// std::runtime_error that begins with `data`.
+std::vector<Prediction> report_skipped(const std::vector<Prediction>& predictions, const std::string& data);
 
 }  // namespace qhv

@@ -57,6 +57,7 @@ int run_program(int argc, char** argv) {
   add_classify(app, global);
   add_eval(app, global);
   add_quantize(app, global);
+  add_table(app, global);
   add_bench(app, global);
   add_synth(app, global);
   add_train(app, global);

@@ -5,6 +5,10 @@
 #include <fstream>
 #include <sys/wait.h>
 
+#include "models/generated.h"
+#include "models/mobilevit.h"
+#include "tensor/safetensors.h"
+
 namespace qhv::test {
 
 std::string text_of(const std::string& path) {
@@ -43,6 +47,14 @@ void ProgramFolder::is_wrong_usage(const std::string& arguments, const std::stri
   INFO(arguments << "\n" << o.out << o.err);
   CHECK(o.code == 2);
   CHECK((o.out + o.err).find(words) != std::string::npos);
+}
+
+void write_generated_checkpoint(const std::string& path, int classes, int res) {
+  Graph graph = build_mobilevit(*find_arch("mobilevit_xxs"), classes, res);
+  generate_weights(graph);
+  TensorFile file;
+  for (const Param& p : graph.params) file.tensors.emplace(p.name, to_raw_f32(p.value));
+  write_safetensors(path, file);
 }
 
 }  // namespace qhv::test

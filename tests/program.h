@@ -35,4 +35,7 @@ class ProgramFolder {
   const TemporaryFolder folder;
 };
 
+/// A float checkpoint of a mobilevit_xxs with generated weights.
+void write_generated_checkpoint(const std::string& path, int classes, int res);
+
 }  // namespace qhv::test

@@ -7,9 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "data/dataset.h"
-#include "models/generated.h"
-#include "models/mobilevit.h"
-#include "tensor/safetensors.h"
 #include "tests/image_files.h"
 #include "tests/program.h"
 
@@ -23,11 +20,7 @@ namespace {
 class Workplace : public ProgramFolder {
  public:
   Workplace() {
-    Graph graph = build_mobilevit(*find_arch("mobilevit_xxs"), 3, 64);
-    generate_weights(graph);
-    TensorFile file;
-    for (const Param& p : graph.params) file.tensors.emplace(p.name, to_raw_f32(p.value));
-    write_safetensors(folder / "model.safetensors", file);
+    write_generated_checkpoint(folder / "model.safetensors", 3, 64);
     std::uint64_t seed = 0;
     for (const char* name : {"a", "b", "c"}) {
       std::filesystem::create_directories(folder / ("val/" + std::string(name)));
@@ -178,11 +171,7 @@ TEST_CASE("program: output that cannot be written is refused before the work, an
 
 TEST_CASE("program: synthetic images by name and as files are the same") {
   const Workplace& w = workplace();
-  Graph graph = build_mobilevit(*find_arch("mobilevit_xxs"), 21, 32);
-  generate_weights(graph);
-  TensorFile file;
-  for (const Param& p : graph.params) file.tensors.emplace(p.name, to_raw_f32(p.value));
-  write_safetensors(w.folder / "model21.safetensors", file);
+  write_generated_checkpoint(w.folder / "model21.safetensors", 21, 32);
 
   const json synth = w.result("synth --out synth --split calib --count 25");
   CHECK(synth.at("images") == 25);

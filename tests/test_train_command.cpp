@@ -14,9 +14,9 @@ using nlohmann::json;
 
 namespace {
 
-const std::string kTrain =
-    "train --arch mobilevitv2_050 --data synthetic:train:24 --val synthetic:val:4 --res 32 --batch 12 --shard 4 "
-    "--epochs 2 --report 1 --seed 3 --out ";
+const std::string kSetting =
+    "train --arch mobilevitv2_050 --data synthetic:train:24 --val synthetic:val:4 --res 32 --epochs 2";
+const std::string kTrain = kSetting + " --batch 12 --shard 4 --report 1 --seed 3 --out ";
 
 const std::vector<std::string> kFiles{"", ".training", ".csv", ".svg"};
 
@@ -47,7 +47,7 @@ TEST_CASE("train: files, and a run in portions or with other threads ends with t
   CHECK(contents(place, "portions") == whole);
   CHECK(place.run(kTrain + "portions --resume").code == 0);  // nothing is left to do
   CHECK(contents(place, "portions") == whole);
-  CHECK(place.run(kTrain + "other --seed 4").code == 0);
+  CHECK(place.run(kSetting + " --batch 12 --shard 4 --report 1 --seed 4 --out other").code == 0);
   CHECK(contents(place, "other")[0] != whole[0]);
 
   // The checkpoint is a model like any other, and knows its images and classes.
@@ -83,8 +83,9 @@ TEST_CASE("train: a disk that fills up loses nothing, and the run goes on afterw
 
 TEST_CASE("train: a loss that is not finite ends with step, learning rate and the last good checkpoint") {
   const ProgramFolder place;
-  place.fails(kTrain + "x --lr 1e30 --report 2 --clip 0 --optimizer sgd --quiet",
-              {"not finite", "step 2", "learning rate", "there is no checkpoint yet"});
+  place.fails(
+      kSetting + " --batch 12 --shard 4 --report 2 --lr 1e30 --clip 0 --optimizer sgd --quiet --out x",
+      {"not finite", "step 2", "learning rate", "there is no checkpoint yet"});
   CHECK(!std::filesystem::exists(place.folder / "x"));
 
   // A weight so large that the next step overflows.
@@ -102,11 +103,11 @@ TEST_CASE("train: a loss that is not finite ends with step, learning rate and th
 TEST_CASE("train: what does not fit is refused before the work") {
   const ProgramFolder place;
   place.is_wrong_usage("train --arch resnet --data synthetic:train:24 --out x", "mobilevit_xxs");
-  place.is_wrong_usage(kTrain + "x --shard 5", "--batch");
+  place.is_wrong_usage(kSetting + " --batch 12 --shard 5 --out x", "--batch");
   place.is_wrong_usage(kTrain + "x --optimizer adam --weight-decay 0.1", "adamw");
   place.fails(kTrain + "nowhere/x", {"nowhere/x", "cannot be written"});
   place.fails(kTrain + "x --resume", {"x.training", "nothing to resume"});
-  place.fails(kTrain + "x --batch 36", {"24 images are fewer than a batch of 36"});
+  place.fails(kSetting + " --batch 36 --shard 4 --out x", {"24 images are fewer than a batch of 36"});
   place.fails(kTrain + "x --crop-area 0.5 0.2", {"areas 0.5 .. 0.2"});
   for (const char* name : {"ant", "bee", "cat"}) {
     std::filesystem::create_directories(place.folder / ("data/" + std::string(name)));

@@ -1,0 +1,35 @@
+// Post-training quantisation of a loaded model: what the commands `quantize` and `table` share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "experiments/options.h"
+
+namespace qhv {
+
+struct QuantizeOptions {
+  std::string calib;  // a folder or a synthetic set
+  int images = 32;    // drawn from it by the seed
+  std::string method;
+  int wbits = 8, abits = 8;
+};
+
+/// Adds --calib and --images.
+void add_calibration_options(CLI::App& command, QuantizeOptions& options);
+
+std::vector<std::string> method_names();
+/// "One of", and a line with the name and the summary of each method.
+std::string method_help();
+
+/// load_model, and check that the model is a float one that --engine allows.
+Model load_float_model(const std::string& path, std::optional<int> res, const GlobalOptions& global);
+
+/// Draws and prepares the calibration images and runs the method. The result remembers the preprocessing.
+Model quantize_model(Model model, const Preprocess& preprocess, const QuantizeOptions& options,
+                     const GlobalOptions& global,
+                     const std::function<void(const char* stage, double done)>& progress);
+
+}  // namespace qhv

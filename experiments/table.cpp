@@ -1,0 +1,161 @@
+#include "experiments/table.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <limits>
+#include <sstream>
+
+#include "experiments/number_text.h"
+#include "tensor/check.h"
+#include "tensor/file.h"
+#include "tensor/untrusted.h"
+
+namespace qhv {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kHeader =
+    "model,arch,engine,method,wbits,abits,top1,top5,fp32_top1,bytes,latency_ms,seconds";
+constexpr std::uint64_t kMaxBytes = 64 << 20;
+
+/// The fields of one line, taken from left to right. `where` is the file and the line.
+class Fields {
+ public:
+  Fields(const std::string& line, const std::string& where) : where_(where) {
+    const auto count = 1 + std::count(line.begin(), line.end(), ','),
+               expected = 1 + std::ranges::count(std::string_view(kHeader), ',');
+    if (count != expected) file_error(where, "has ", count, " fields, not ", expected);
+    names_.str(kHeader);
+    line_.str(line);
+  }
+
+  std::string text() {
+    const std::string field = next();
+    if (!is_table_field(field)) file_error(where_, name_, " ", in_quotes(field), " is not a name");
+    return field;
+  }
+
+  /// From 0 to `highest`, which excludes infinity and NaN.
+  template <typename T>
+  T number(T highest = std::numeric_limits<T>::max()) {
+    const std::string field = next();
+    T value{};
+    const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
+    if (error != std::errc() || end != field.data() + field.size() || !(value >= 0 && value <= highest))
+      file_error(where_, name_, " ", in_quotes(field), " is not a number in its range");
+    return value;
+  }
+
+ private:
+  std::string next() {
+    std::string field;
+    std::getline(names_, name_, ',');
+    std::getline(line_, field, ',');
+    return field;
+  }
+
+  std::string where_, name_;
+  std::istringstream names_, line_;
+};
+
+TableRow parse_row(Fields fields) {
+  TableRow row;
+  row.key.model = fields.text();
+  row.arch = fields.text();
+  row.engine = fields.text();
+  row.key.method = fields.text();
+  row.key.wbits = fields.number(32);
+  row.key.abits = fields.number(32);
+  row.top1 = fields.number(1.0);
+  row.top5 = fields.number(1.0);
+  row.fp32_top1 = fields.number(1.0);
+  row.bytes = fields.number<std::int64_t>();
+  row.latency_ms = fields.number<double>();
+  row.seconds = fields.number<double>();
+  return row;
+}
+
+template <typename... Values>
+std::string formatted(const char* format, Values... values) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, values...);
+  return text;
+}
+
+}  // namespace
+
+bool is_table_field(const std::string& text) {
+  return !text.empty() && is_utf8(text) && std::ranges::none_of(text, [](unsigned char c) {
+    return c == ',' || c == '"' || c < 0x20 || c == 0x7f;
+  });
+}
+
+std::vector<TableRow> read_table(const std::string& path) {
+  if (!std::filesystem::exists(path)) return {};
+  const std::vector<std::byte> bytes = read_file(path, kMaxBytes);
+  std::istringstream file(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  std::string line;
+  std::getline(file, line);
+  if (line != kHeader) file_error(path, "line 1: is ", in_quotes(line), ", not the header ", kHeader);
+  std::vector<TableRow> rows;
+  for (int number = 2; std::getline(file, line); ++number) {
+    const std::string where = concat(path, ": line ", number);
+    TableRow row = parse_row(Fields(line, where));
+    if (const TableRow* earlier = find_row(rows, row.key))
+      file_error(where, "is about the same as line ", earlier - rows.data() + 2);
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+void write_table(const std::string& path, std::span<const TableRow> rows) {
+  std::string text = concat(kHeader, "\n");
+  for (const TableRow& r : rows)
+    text += r.key.model + "," + r.arch + "," + r.engine + "," + r.key.method + "," +
+            std::to_string(r.key.wbits) + "," + std::to_string(r.key.abits) + "," + number_text(r.top1) +
+            "," + number_text(r.top5) + "," + number_text(r.fp32_top1) + "," + std::to_string(r.bytes) + "," +
+            number_text(r.latency_ms) + "," + number_text(r.seconds) + "\n";
+  write_file(path, text);
+}
+
+const TableRow* find_row(std::span<const TableRow> rows, const TableKey& key) {
+  const auto found = std::ranges::find(rows, key, &TableRow::key);
+  return found == rows.end() ? nullptr : &*found;
+}
+
+std::string markdown_table(std::span<const TableRow> rows) {
+  std::string text =
+      "| model | method | W/A | top-1 | change | size, MB | latency, ms | quantised in, s |\n"
+      "|---|---|---|---|---|---|---|---|\n";
+  for (const TableRow& r : rows) {
+    const bool quantised = r.key.method != kFloatMethod;
+    text += concat("| ", std::filesystem::path(r.key.model).filename().string(), " | ", r.key.method, " | ",
+                   r.key.wbits, "/", r.key.abits, " | ", formatted("%.4f", r.top1), " | ",
+                   quantised ? formatted("%+.4f", r.top1 - r.fp32_top1) : "", " | ",
+                   formatted("%.2f", double(r.bytes) / 1e6), " | ", formatted("%.1f", r.latency_ms), " | ",
+                   quantised ? formatted("%.1f", r.seconds) : "", " |\n");
+  }
+  return text;
+}
+
+json table_json(std::span<const TableRow> rows) {
+  json result = json::array();
+  for (const TableRow& r : rows)
+    result.push_back({{"model", r.key.model},
+                      {"arch", r.arch},
+                      {"engine", r.engine},
+                      {"method", r.key.method},
+                      {"wbits", r.key.wbits},
+                      {"abits", r.key.abits},
+                      {"top1", r.top1},
+                      {"top5", r.top5},
+                      {"fp32_top1", r.fp32_top1},
+                      {"bytes", r.bytes},
+                      {"latency_ms", r.latency_ms},
+                      {"seconds", r.seconds}});
+  return result;
+}
+
+}  // namespace qhv

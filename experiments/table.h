@@ -1,0 +1,54 @@
+// The rows of a comparison of quantisation methods: a CSV file for machines and for resuming, a Markdown
+// table for people.
+//
+//   model,arch,engine,method,wbits,abits,top1,top5,fp32_top1,bytes,latency_ms,seconds
+//
+// A model by itself is the row of method "float32" with 32 bits, quantised in 0 seconds. top* are fractions,
+// bytes the size of the model's file, latency_ms the median time of a forward pass of one image on one
+// thread. Numbers have the shortest digits that read back as the same number; fields are never quoted.
+//
+// Errors: std::runtime_error, "FILE: line N: what" for a file that is not such a table.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace qhv {
+
+/// What a row is about: no two rows of a file have the same.
+struct TableKey {
+  std::string model, method;
+  int wbits = 32, abits = 32;
+  bool operator==(const TableKey&) const = default;
+};
+
+struct TableRow {
+  TableKey key;
+  std::string arch, engine;
+  double top1 = 0, top5 = 0, fp32_top1 = 0;
+  std::int64_t bytes = 0;
+  double latency_ms = 0, seconds = 0;
+};
+
+inline constexpr const char* kFloatMethod = "float32";
+
+/// Whether a text can be a field: not empty, UTF-8, without commas, quotes and control characters.
+bool is_table_field(const std::string& text);
+
+/// The rows of a file, none if there is no such file.
+std::vector<TableRow> read_table(const std::string& path);
+
+/// Replaces the file.
+void write_table(const std::string& path, std::span<const TableRow> rows);
+
+/// The row with this key, or null.
+const TableRow* find_row(std::span<const TableRow> rows, const TableKey& key);
+
+std::string markdown_table(std::span<const TableRow> rows);
+
+nlohmann::json table_json(std::span<const TableRow> rows);
+
+}  // namespace qhv
