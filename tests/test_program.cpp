@@ -130,8 +130,14 @@ TEST_CASE("program: classify and bench") {
   const json bench = workplace().result("bench mobilevitv2_050 --res 64 --runs 3 --threads 2 --kernels ref");
   CHECK(bench.at("threads") == 1);  // one image
   CHECK(bench.at("kernels") == "ref");
-  for (const char* key : {"engine", "median_ms", "min_ms", "p90_ms", "gmacs", "isa"})
+  for (const char* key : {"engine", "median_ms", "min_ms", "p90_ms", "gmacs", "isa", "peak_bytes"})
     CHECK(bench.contains(key));
+
+  const json backward =
+      workplace().result("bench mobilevit_xxs --res 64 --runs 2 --batch 3 --threads 2 --backward");
+  CHECK(backward.at("threads") == 2);
+  CHECK(backward.at("backward_ratio").get<double>() > 1);
+  CHECK(backward.at("training_ms").get<double>() > backward.at("median_ms").get<double>());
 }
 
 TEST_CASE("program: bad input ends with code 1 and one line that names file and cause") {

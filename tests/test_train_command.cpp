@@ -50,6 +50,15 @@ TEST_CASE("train: files, and a run in portions or with other threads ends with t
   CHECK(place.run(kSetting + " --batch 12 --shard 4 --report 1 --seed 4 --out other").code == 0);
   CHECK(contents(place, "other")[0] != whole[0]);
 
+  // A folder with the same images gives the same network.
+  CHECK(place.run("synth --out images --split train --count 24").code == 0);
+  CHECK(place
+            .run("train --arch mobilevitv2_050 --data images --val synthetic:val:4 --res 32 --epochs 2 "
+                 "--batch 12 "
+                 "--shard 4 --report 1 --seed 3 --out folder")
+            .code == 0);
+  CHECK(contents(place, "folder") == whole);
+
   // The checkpoint is a model like any other, and knows its images and classes.
   const json info = place.result("info whole");
   CHECK(info.at("res") == 32);

@@ -184,6 +184,33 @@ TEST_CASE("training: the loss falls and the average follows") {
   CHECK(difference(averaged.params[0].value, state.graph.params[0].value, 0.5) == "");
 }
 
+TEST_CASE("training: the average warms up, and gradients are clipped by their common norm") {
+  const Graph graph = small_network();
+  TrainingState state =
+      begin_training(graph, {.kind = OptimizerKind::kSgd, .momentum = 0, .weight_decay = 0}, true);
+  const auto load = [](int shard) { return batch_of(0, shard); };
+  Tensor expected = graph.params[0].value;
+  for (int step = 0; step < 2; ++step) {
+    std::vector<Tensor> before;
+    for (const Tensor* value : trainable_values(state.graph)) before.push_back(*value);
+    const StepResult result =
+        training_step(state, 2, load, {.lr = 0.5, .clip_norm = 0.125, .ema_decay = 0.9, .threads = 1});
+    CHECK(result.gradient_norm > 0.125);
+    double squares = 0;
+    const std::vector<Tensor*> after = trainable_values(state.graph);
+    for (std::size_t p = 0; p < before.size(); ++p)
+      for (std::int64_t i = 0; i < before[p].size(); ++i)
+        squares += std::pow(double((*after[p])[i]) - double(before[p][i]), 2);
+    CHECK(near(std::sqrt(squares), 0.5 * 0.125, 1e-6));
+
+    const double decay = step == 0 ? 1.0 / 10 : 2.0 / 11;
+    const Tensor& value = state.graph.params[0].value;
+    for (std::int64_t i = 0; i < expected.size(); ++i)
+      expected[i] = real(decay * expected[i] + (1 - decay) * value[i]);
+    CHECK(difference(state.average[0], expected, 1e-6) == "");
+  }
+}
+
 TEST_CASE("training: recomputation changes no bit of a step") {
   TrainingState plain = begin(), recomputed = begin();
   const auto load = [](int shard) { return batch_of(0, shard); };
@@ -213,6 +240,9 @@ TEST_CASE("training file: what is damaged or of another network is refused, and 
   take_step(state, 0, 1);
   save_training(path, state, "");
   const TensorFile good = read_safetensors(path);
+  for (const char* name :
+       {"param.bn.running_var", "average.bn.running_var", "first.fc.weight", "second.fc.weight"})
+    CHECK(good.tensors.contains(name));
   const auto refused = [&](const std::string& words, const std::function<void(TensorFile&)>& damage) {
     TensorFile file = good;
     damage(file);
