@@ -77,7 +77,7 @@ void print_report(const TrainReport& report) {
               static_cast<long long>(report.total_steps), p.epoch, p.lr, p.train_loss,
               p.train_top1.value_or(0));
   if (p.val_loss) std::printf("; validation loss %.4f, top-1 %.4f", *p.val_loss, *p.val_top1);
-  std::printf("; %.1f images/s\n", report.images_per_second);
+  std::printf("; gradient norm %.2f, %.1f images/s\n", report.gradient_norm, report.images_per_second);
   std::fflush(stdout);
 }
 

@@ -141,11 +141,12 @@ class Trainer {
     const std::int64_t stop =
         options_.stop_after > 0 ? std::min(total_, step() + options_.stop_after) : total_;
     Clock::time_point start = Clock::now();
-    double loss = 0;
+    double loss = 0, gradient_norm = 0;
     std::int64_t correct = 0, images = 0, since = step();
     while (step() < stop) {
       const StepResult result = take_step();
       loss += result.loss * result.images;
+      gradient_norm += result.gradient_norm;
       correct += result.correct;
       images += result.images;
       const bool reports = step() % report_steps_ == 0 || step() == stop;
@@ -158,8 +159,9 @@ class Trainer {
       const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
       curve_.push_back({double(step()) / double(steps_per_epoch_), step(), rate(step() - 1),
                         loss / double(images), double(correct) / double(images), std::nullopt, std::nullopt});
-      report(double(options_.batch) * double(step() - since) / seconds);
-      loss = 0;
+      const double steps = double(step() - since);
+      report(gradient_norm / steps, double(options_.batch) * steps / seconds);
+      loss = gradient_norm = 0;
       correct = images = 0;
       since = step();
       start = Clock::now();
@@ -216,7 +218,7 @@ class Trainer {
   }
 
   /// Validates, then writes the files; what is needed to resume comes first.
-  void report(double images_per_second) {
+  void report(double gradient_norm, double images_per_second) {
     const Graph averaged = averaged_graph(state_);
     const Model model{options_.arch,
                       options_.classes,
@@ -239,7 +241,7 @@ class Trainer {
     save_checkpoint(out_, model, averaged);
     write_curve_csv(out_ + ".csv", curve_);
     write_curve_svg(out_ + ".svg", concat(options_.arch.name, ": training from scratch"), curve_);
-    if (callbacks_.report) callbacks_.report({curve_.back(), total_, images_per_second});
+    if (callbacks_.report) callbacks_.report({curve_.back(), total_, gradient_norm, images_per_second});
   }
 
   void load() {

@@ -47,6 +47,7 @@ struct TrainOptions {
 struct TrainReport {
   CurvePoint point;
   std::int64_t total_steps = 0;
+  double gradient_norm = 0;  // mean over the steps since the last report, before clipping
   double images_per_second = 0;
 };
 

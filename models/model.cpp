@@ -1,5 +1,6 @@
 #include "models/model.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "models/checkpoint.h"
@@ -126,6 +127,10 @@ Model load_model(const std::string& path, std::optional<int> res) {
   TensorFile file = read_tensor_file(path);
   std::optional<Model> header;
   if (file.metadata.contains(kMetadataKey)) header = read_header(file, path);
+  const bool integers =
+      std::ranges::any_of(file.tensors, [](const auto& entry) { return entry.second.dtype == DType::kI8; });
+  if (header && !header->plan && integers)
+    file_error(path, "holds integer weights, but its metadata no plan");
   const int chosen_res = res.value_or(header ? header->res : 256);
   if (header && header->plan) return load_quantized(file, path, std::move(*header), chosen_res);
   return load_float(std::move(file), path, header, chosen_res);

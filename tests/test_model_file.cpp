@@ -5,7 +5,9 @@
 #include <nlohmann/json.hpp>
 
 #include "models/generated.h"
+#include "models/mobilevit.h"
 #include "models/model.h"
+#include "nn/passes.h"
 #include "quant/methods/methods.h"
 #include "tensor/safetensors.h"
 #include "tests/support.h"
@@ -110,7 +112,8 @@ TEST_CASE("a quantised file that is not consistent is refused, by cause") {
   };
   CHECK(error([](TensorFile&, json&) {}) == "no error");
   says([](TensorFile&, json& h) { h = 3; }, "malformed metadata");
-  says([](TensorFile&, json& h) { h.erase("plan"); }, "malformed metadata");
+  says([](TensorFile&, json& h) { h.erase("plan"); }, "integer weights, but its metadata no plan");
+  says([](TensorFile&, json& h) { h["labels"] = {"ant"}; }, "metadata with 1 names for 5 classes");
   says([](TensorFile&, json& h) { h["version"] = 99; }, "is of version 99");
   says([](TensorFile&, json& h) { h["arch"] = "resnet50"; }, "unknown architecture \"resnet50\"");
   says([](TensorFile&, json& h) { h["classes"] = 6; }, "metadata for 6 classes, tensors for 5");
@@ -128,6 +131,55 @@ TEST_CASE("a quantised file that is not consistent is refused, by cause") {
         f.tensors["stem.conv.weight"] = to_raw_f32(Tensor({16, 3, 3, 3}));
       },
       "stem.conv.weight");
+}
+
+TEST_CASE(
+    "a float checkpoint remembers size, preprocessing and names, and is refused where they do not fit") {
+  const test::TemporaryFolder folder;
+  const std::string path = folder / "float.safetensors";
+  Graph graph = build_mobilevit(*find_arch("mobilevit_xxs"), 2, 64);
+  generate_weights(graph);
+  Model model{*find_arch("mobilevit_xxs"), 2, 64, 0, {}, std::nullopt, R"({"res":64})", {"ant", "bee"}};
+  save_checkpoint(path, model, graph);
+  const Model loaded = load_model(path);
+  CHECK(loaded.res == 64);
+  CHECK(loaded.labels == model.labels);
+  CHECK(loaded.preprocess == model.preprocess);
+  CHECK(std::string(loaded.engine()) == "float32");
+  CHECK(loaded.parameters == parameter_count(graph));
+  CHECK(load_model(path, 96).res == 96);
+  // F16 where there are two axes or more: a relative error of 2^-11 at most.
+  const Graph folded = fold_batch_norm(graph);
+  const Tensor x = generate_input(1, 3, 64, 64), expected = run(folded, x);
+  double largest = 0;
+  for (const real v : expected.values()) largest = std::max(largest, std::abs(double(v)));
+  CHECK(test::difference(run(loaded.graph, x), expected, 0.01 * largest) == "");
+  CHECK(test::difference(run(loaded.graph, x), expected, 0) != "");
+
+  const TensorFile good = read_safetensors(path);
+  CHECK(good.tensors.at("stem.conv.weight").dtype == DType::kF16);
+  CHECK(good.tensors.at("stem.bn.running_var").dtype == DType::kF32);
+  const auto says = [&](auto change, const std::string& words) {
+    TensorFile file = good;
+    json header = json::parse(file.metadata.at("qhyvit"));
+    change(header);
+    file.metadata["qhyvit"] = header.dump();
+    write_safetensors(path, file);
+    const std::string text = test::error_of([&] { load_model(path); });
+    INFO(text);
+    CHECK(text.starts_with("runtime_error: " + path + ": "));
+    CHECK(text.find(words) != std::string::npos);
+  };
+  says([](json& h) { h["arch"] = "mobilevit_xs"; },
+       "metadata of a mobilevit_xs with 2 classes, tensors of a mobilevit_xxs");
+  says([](json& h) { h["labels"] = {"ant", "bee", "cat"}; }, "metadata with 3 names for 2 classes");
+  says([](json& h) { h["res"] = 16; }, "is for images of 16 pixels");
+  says([](json& h) { h.erase("preprocess"); }, "malformed metadata");
+
+  Tensor& weight = graph.params[0].value;
+  weight[0] = 70000;  // beyond F16
+  CHECK(test::error_of([&] { save_checkpoint(path, model, graph); }).find("tensor stem.conv.weight") !=
+        std::string::npos);
 }
 
 TEST_CASE("saving where one cannot write leaves nothing behind") {
