@@ -1,23 +1,25 @@
 #!/usr/bin/env bash
-# What post-training quantisation costs, in five minutes and without a download: the network in models/pretrained, in float
+# What post-training quantisation costs, in five minutes and without a download: the networks in models/pretrained, in float
 # and by every method at 8, 6 and 4 bits, on synthetic test images. Argument: the build folder.
 set -eu
 cd "$(dirname "$0")/.."
 build=${1:?the build folder}
-model=models/pretrained/synthetic_mobilevit_xxs.safetensors
+models=(models/pretrained/synthetic_{mobilevit_xxs,mobilevitv2_050}.safetensors)
 images=1050  # of 21 classes, 50 of each
-[ -f "$model" ] || { echo "$model is missing; it comes with the project: is this checkout complete?" >&2; exit 1; }
+for model in "${models[@]}"; do
+  [ -f "$model" ] || { echo "$model is missing; it comes with the project: is this checkout complete?" >&2; exit 1; }
+done
 
 rm -f "$build/demo.csv"
 SECONDS=0
-"$build/qhyvit" table --models "$model" --calib synthetic:calib --data "synthetic:test:$images" --bits 8/8,6/6,4/4 \
+"$build/qhyvit" table --models "${models[@]}" --calib synthetic:calib --data "synthetic:test:$images" --bits 8/8,6/6,4/4 \
   --out "$build/demo.csv"
 cat << END
 
-A network, trained on synthetic images only, on $images test images that they have not seen: in float32, and quantised with
-32 unlabelled images to 8, 6 and 4 bits ($SECONDS s; the rows are in $build/demo.csv). Quantised, it ran as
+Two networks, trained on synthetic images only, on $images test images that they have not seen: in float32, and quantised with
+32 unlabelled images to 8, 6 and 4 bits ($SECONDS s; the rows are in $build/demo.csv). Quantised, they ran as
 fake-quant, float arithmetic on values rounded as integers would be, so "latency" does not show what integers gain;
-in its files a weight takes a byte, with fewer bits too.
+in their files a weight takes a byte, with fewer bits too.
 All methods: $build/qhyvit quantize --help
 
 With your own checkpoint of a MobileViT (timm or cvnets) and folders of photographs, DIR/<class>/*:

@@ -32,6 +32,7 @@ struct Initialize {
   void operator()(const Conv2d& op) const {
     const ConvGeometry& g = op.geometry;
     uniform(0, std::sqrt(6 / (double(op.out / g.groups) * g.kernel * g.kernel)));
+    if (ends_residual_branch) fill(0, 0);
     fill(1, 0);
   }
   void operator()(const Linear&) const {

@@ -5,10 +5,12 @@
 //   Linear   weight uniform in +-0.02 sqrt(3): standard deviation 0.02, as vision transformers begin. Larger
 //            ones (Glorot's) saturate the softmax of MobileViTv1, which then learns nothing for thousands of
 //            steps.
-//   norms    weight 1, bias 0, running_mean 0, running_var 1; but weight 0 for a BatchNorm that only an
-//   addition
-//            reads: a residual branch then begins as nothing (Goyal et al. 2017, section 5.1)
+//   norms    weight 1, bias 0, running_mean 0, running_var 1
 //   biases   0
+//
+// but weight 0 for a BatchNorm or convolution that only an addition reads: a residual branch then begins as
+// nothing (Goyal et al. 2017, section 5.1). MobileViTv2, whose transformers are convolutions without
+// BatchNorm, stays at chance for hundreds of steps otherwise.
 //
 // The operator that owns a parameter decides, not the parameter's name; but its values depend on nothing else
 // than the seed and its name, so a network with one more layer keeps the values of the others.

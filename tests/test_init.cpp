@@ -62,6 +62,19 @@ TEST_CASE("init: the operator decides") {
     CHECK_MESSAGE(is_all(param(graph, name), 1), name);
 }
 
+TEST_CASE("init: a branch that ends in an addition begins as nothing, whatever it ends with") {
+  Graph graph;
+  Value x = input(graph, {8, 6, 6});
+  x = add(x, conv2d(x, "last", 8, {}, true), "add1");
+  x = add(x, batch_norm(conv2d(x, "inner", 8, {}), "norm"), "add2");
+  const Value shared = conv2d(x, "shared", 8, {});
+  add(add(x, shared, "add3"), silu(shared, "silu"), "add4");
+  initialize(graph, 1);
+  for (const char* name : {"last.weight", "norm.weight"}) CHECK_MESSAGE(is_all(param(graph, name), 0), name);
+  for (const char* name : {"inner.weight", "shared.weight"})
+    check_uniform(param(graph, name), std::sqrt(6.0 / 8));
+}
+
 TEST_CASE("init: values depend on the seed and the name alone") {
   Graph a = small_graph(), b = small_graph(true), c = small_graph();
   initialize(a, 1);
