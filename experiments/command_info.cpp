@@ -44,7 +44,7 @@ void info(const Options& options, const GlobalOptions& global) {
     if (model.plan) {
       std::printf("%s, weights %d bits, activations %d bits\n", model.plan->method.c_str(), model.plan->wbits,
                   model.plan->abits);
-      std::printf("%s", layer_table(*model.plan).c_str());
+      std::printf("%s", layer_table(*model.plan, model.graph).c_str());
     }
     if (options.graph) std::printf("%s", dump(model.graph).c_str());
   }
@@ -56,7 +56,7 @@ void info(const Options& options, const GlobalOptions& global) {
     result["method"] = model.plan->method;
     result["wbits"] = model.plan->wbits;
     result["abits"] = model.plan->abits;
-    result["layers"] = layers_json(*model.plan);
+    result["layers"] = layers_json(*model.plan, model.graph);
   }
   write_json(global, result);
 }

@@ -50,7 +50,7 @@ void quantize(const Options& options, const GlobalOptions& global) {
                       {"seconds", seconds},
                       {"peak_bytes", peak_bytes()},
                       {"file_bytes", bytes},
-                      {"layers", layers_json(*model.plan)}});
+                      {"layers", layers_json(*model.plan, model.graph)}});
 }
 
 }  // namespace
@@ -67,8 +67,10 @@ void add_quantize(CLI::App& app, const GlobalOptions& global) {
   command->add_option("--method", how.method, method_help())
       ->required()
       ->check(CLI::IsMember(method_names()));
-  command->add_option("--wbits", how.wbits, "Bits of the weights (default 8)")->check(CLI::Range(2, 8));
-  command->add_option("--abits", how.abits, "Bits of the activations (default 8)")->check(CLI::Range(2, 8));
+  command->add_option("--wbits", how.wbits, "Bits of the weights, 2 to 8 or 16 (default 8)")
+      ->check(CLI::Range(2, 8) | CLI::IsMember({16}));
+  command->add_option("--abits", how.abits, "Bits of the activations, 2 to 8 or 16 (default 8)")
+      ->check(CLI::Range(2, 8) | CLI::IsMember({16}));
   add_image_options(*command, options->image);
   command->callback([options, &global] { quantize(*options, global); });
 }

@@ -19,10 +19,16 @@ struct Bits {
 };
 
 Bits parse_bits(const std::string& text) {
-  const auto in_range = [](char c) { return c >= '2' && c <= '8'; };
-  if (text.size() != 3 || !in_range(text[0]) || text[1] != '/' || !in_range(text[2]))
-    throw CLI::ValidationError("--bits", concat(in_quotes(text), " is not W/A with 2 to 8 bits, as in 8/8"));
-  return {text[0] - '0', text[2] - '0'};
+  const auto bits = [](const std::string& digits) {
+    if (digits == "16") return 16;
+    return digits.size() == 1 && digits[0] >= '2' && digits[0] <= '8' ? digits[0] - '0' : 0;
+  };
+  const std::size_t slash = std::min(text.find('/'), text.size());
+  const Bits result{bits(text.substr(0, slash)), bits(text.substr(std::min(slash + 1, text.size())))};
+  if (!result.weights || !result.activations)
+    throw CLI::ValidationError("--bits",
+                               concat(in_quotes(text), " is not W/A with 2 to 8 or 16 bits, as in 8/8"));
+  return result;
 }
 
 /// What the comparison consists of, in the order of the table.

@@ -6,24 +6,25 @@ cd "$(dirname "$0")/.."
 build=${1:?the build folder}
 models=(models/pretrained/synthetic_{mobilevit_xxs,mobilevitv2_050}.safetensors)
 images=1050  # of 21 classes, 50 of each
+calibration=16
 for model in "${models[@]}"; do
   [ -f "$model" ] || { echo "$model is missing; it comes with the project: is this checkout complete?" >&2; exit 1; }
 done
 
 rm -f "$build/demo.csv"
 SECONDS=0
-"$build/qhyvit" table --models "${models[@]}" --calib synthetic:calib --data "synthetic:test:$images" --bits 8/8,6/6,4/4 \
+"$build/qhyvit" table --models "${models[@]}" --calib synthetic:calib --images "$calibration" --data "synthetic:test:$images" --bits 8/8,6/6,4/4 \
   --out "$build/demo.csv"
 cat << END
 
 Two networks, trained on synthetic images only, on $images test images that they have not seen: in float32, and quantised with
-32 unlabelled images to 8, 6 and 4 bits ($SECONDS s; the rows are in $build/demo.csv). Quantised, they ran as
+$calibration unlabelled images to 8, 6 and 4 bits ($SECONDS s; the rows are in $build/demo.csv). Quantised, they ran as
 fake-quant, float arithmetic on values rounded as integers would be, so "latency" does not show what integers gain;
 in their files a weight takes a byte, with fewer bits too.
 All methods: $build/qhyvit quantize --help
 
 With your own checkpoint of a MobileViT (timm or cvnets) and folders of photographs, DIR/<class>/*:
   $build/qhyvit eval MODEL --data DIR
-  $build/qhyvit quantize MODEL --calib DIR --method minmax --out quantised.safetensors
+  $build/qhyvit quantize MODEL --calib DIR --method qhyvit --out quantised.safetensors
   $build/qhyvit eval quantised.safetensors --data DIR
 END

@@ -33,38 +33,71 @@ std::string span_text(const std::vector<T>& values, const char* format) {
   return result;
 }
 
+/// "tensor", "channel", "group", "head" for an operand of a matrix product, "equalised" where the channels'
+/// scales stand in the weight.
+std::string granularity_text(const LayerPlan& layer, const TensorPlan& t) {
+  const std::string name = granularity_name(t.quantizer);
+  if (name == "channel" && layer.op == "matmul") return "head";
+  if (name == "channel" && !layer.equalization.empty() && &t != &*layer.weight) return "equalised";
+  return name;
+}
+
+bool in_bridge(const Graph& graph, const std::string& name) {
+  const int node = find_node(graph, name);
+  return std::ranges::any_of(graph.blocks, [&](const Block& block) {
+    return block.kind == BlockKind::kBridge && node >= block.begin && node < block.end;
+  });
+}
+
+/// The objective as a share of what it was at the default parameters.
+std::string score_text(const SearchScore& score) {
+  char text[32];
+  std::snprintf(text, sizeof text, "x%.3f", score.before > 0 ? score.after / score.before : 1.0);
+  return text;
+}
+
 }  // namespace
 
-std::string layer_table(const QuantPlan& plan) {
+std::string layer_table(const QuantPlan& plan, const Graph& graph) {
   std::string table;
-  char line[256];
-  std::snprintf(line, sizeof line, "%-40s %-7s %-8s %-9s %-8s %4s  %-24s %-10s %7s %7s\n", "layer", "op",
-                "tensor", "scheme", "by", "bits", "scale", "zero point", "dB", "out dB");
+  char line[320];
+  std::snprintf(line, sizeof line, "%-40s %-6s %-7s %-8s %-9s %-9s %4s  %-24s %-10s %8s %8s %7s %7s %10s\n",
+                "layer", "block", "op", "tensor", "scheme", "by", "bits", "scale", "zero point", "overflow",
+                "clipped", "dB", "out dB", "objective");
   table += line;
   for_each_tensor(plan, [&](const LayerPlan& layer, const std::string& tensor, const TensorPlan& t) {
-    const QParams& q = t.qparams;
-    std::snprintf(line, sizeof line, "%-40s %-7s %-8s %-9s %-8s %4d  %-24s %-10s %7.2f %7.2f\n",
-                  layer.node.c_str(), layer.op.c_str(), tensor.c_str(), scheme_name(q), granularity_name(q),
-                  bit_width(q), span_text(q.scale, "%.4g").c_str(), span_text(q.zero_point, "%.0f").c_str(),
-                  t.sqnr_db, layer.sqnr_db);
+    const QParams* q = std::get_if<QParams>(&t.quantizer);
+    std::snprintf(line, sizeof line,
+                  "%-40s %-6s %-7s %-8s %-9s %-9s %4d  %-24s %-10s %8d %7.3f%% %7.2f %7.2f %10s\n",
+                  layer.node.c_str(), in_bridge(graph, layer.node) ? "bridge" : "", layer.op.c_str(),
+                  tensor.c_str(), scheme_name(t.quantizer), granularity_text(layer, t).c_str(),
+                  bit_width(t.quantizer), q ? span_text(q->scale, "%.4g").c_str() : "",
+                  q ? span_text(q->zero_point, "%.0f").c_str() : "", t.overflows, 100 * t.saturation,
+                  t.sqnr_db, layer.sqnr_db, layer.score ? score_text(*layer.score).c_str() : "");
     table += line;
   });
   return table;
 }
 
-json layers_json(const QuantPlan& plan) {
+json layers_json(const QuantPlan& plan, const Graph& graph) {
   json rows = json::array();
   for_each_tensor(plan, [&](const LayerPlan& layer, const std::string& tensor, const TensorPlan& t) {
+    const QParams* q = std::get_if<QParams>(&t.quantizer);
     rows.push_back({{"name", layer.node},
                     {"operator", layer.op},
                     {"tensor", tensor},
-                    {"scheme", scheme_name(t.qparams)},
-                    {"granularity", granularity_name(t.qparams)},
-                    {"bits", bit_width(t.qparams)},
-                    {"scale", t.qparams.scale},
-                    {"zero_point", t.qparams.zero_point},
+                    {"scheme", scheme_name(t.quantizer)},
+                    {"bridge", in_bridge(graph, layer.node)},
+                    {"granularity", granularity_text(layer, t)},
+                    {"bits", bit_width(t.quantizer)},
+                    {"scale", q ? q->scale : std::vector<float>()},
+                    {"zero_point", q ? q->zero_point : std::vector<std::int32_t>()},
+                    {"overflows", t.overflows},
+                    {"saturation", t.saturation},
                     {"sqnr_db", t.sqnr_db},
                     {"layer_sqnr_db", layer.sqnr_db}});
+    if (layer.score)
+      rows.back()["score"] = {{"default", layer.score->before}, {"chosen", layer.score->after}};
   });
   return rows;
 }

@@ -8,12 +8,15 @@
 
 namespace qhv {
 
-/// Layer, operator, tensor ("input", "input 1", "weight"), scheme, granularity, bits, scale range, zero
-/// points, SQNR of the tensor and of the layer's output.
-std::string layer_table(const QuantPlan& plan);
+/// Layer, whether it lies in a bridge block, operator, tensor ("input", "input 1", "weight"), scheme,
+/// granularity, bits, scale range, zero points, channels with zero-point overflow, clipped share, SQNR of the
+/// tensor and of the layer's output, and the search's objective as a share of that at the default parameters.
+std::string layer_table(const QuantPlan& plan, const Graph& graph);
 
-/// [{name, operator, tensor, scheme, granularity, bits, scale, zero_point, sqnr_db, layer_sqnr_db}]; scale
-/// and zero_point are lists, of one element if the granularity is "tensor"; an SQNR without noise is null.
-nlohmann::json layers_json(const QuantPlan& plan);
+/// [{name, bridge, operator, tensor, scheme, granularity, bits, scale, zero_point, overflows, saturation,
+/// sqnr_db, layer_sqnr_db, score {default, chosen}}]; scale and zero_point are lists, of one element if the
+/// granularity is "tensor" and of none if the quantiser is not uniform; an SQNR without noise is null; a
+/// layer that was not searched has no score.
+nlohmann::json layers_json(const QuantPlan& plan, const Graph& graph);
 
 }  // namespace qhv

@@ -5,6 +5,17 @@
 #include "quant/methods/methods.h"
 
 namespace qhv {
+namespace {
+
+std::map<std::string, Signal> signal_names() {
+  std::map<std::string, Signal> names;
+  for (const Signal signal :
+       {Signal::kNone, Signal::kQuantized, Signal::kFisher, Signal::kPerturbation, Signal::kLowRank})
+    names.emplace(signal_name(signal), signal);
+  return names;
+}
+
+}  // namespace
 
 void add_calibration_options(CLI::App& command, QuantizeOptions& options) {
   command
@@ -14,6 +25,16 @@ void add_calibration_options(CLI::App& command, QuantizeOptions& options) {
       ->option_text("DIR or synthetic:SPLIT[:COUNT]");
   command.add_option("--images", options.images, "Calibration images, drawn by --seed (default 32)")
       ->check(CLI::Range(1, 1000000));
+  command
+      .add_option("--signal", options.signal,
+                  "Sensitivity that weighs errors in methods that search by it: quantized (default), fisher, "
+                  "perturbation, lowrank or none")
+      ->transform(CLI::CheckedTransformer(signal_names(), CLI::ignore_case))
+      ->option_text("SIGNAL");
+  command.add_option("--search", options.flavour, "fast (default), or plain: every candidate on every image")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Flavour>{{"fast", Flavour::kFast}, {"plain", Flavour::kPlain}}))
+      ->option_text("FLAVOUR");
 }
 
 std::vector<std::string> method_names() {
@@ -41,8 +62,15 @@ Model quantize_model(Model model, const Preprocess& preprocess, const QuantizeOp
   const std::vector<std::string> chosen =
       sample_images(list_images(options.calib), options.images, global.seed);
   const std::vector<Tensor> images = load_images(chosen, preprocess, global.threads);
-  QuantizedGraph quantized = quantize_graph(find_method(options.method), model.graph,
-                                            {images, options.wbits, options.abits, global.threads, progress});
+  const Calibration calibration{.images = images,
+                                .wbits = options.wbits,
+                                .abits = options.abits,
+                                .threads = global.threads,
+                                .seed = std::uint64_t(global.seed),
+                                .signal = options.signal,
+                                .flavour = options.flavour,
+                                .progress = progress};
+  QuantizedGraph quantized = quantize_graph(find_method(options.method), model.graph, calibration);
   model.graph = std::move(quantized.graph);
   model.plan = std::move(quantized.plan);
   model.preprocess = preprocess_to_json(preprocess);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "experiments/options.h"
+#include "quant/calibrate.h"
 
 namespace qhv {
 
@@ -15,9 +16,11 @@ struct QuantizeOptions {
   int images = 32;    // drawn from it by the seed
   std::string method;
   int wbits = 8, abits = 8;
+  Signal signal = Signal::kQuantized;
+  Flavour flavour = Flavour::kFast;
 };
 
-/// Adds --calib and --images.
+/// Adds --calib, --images, --signal and --search.
 void add_calibration_options(CLI::App& command, QuantizeOptions& options);
 
 std::vector<std::string> method_names();

@@ -7,6 +7,7 @@
 #include "models/generated.h"
 #include "models/mobilevit.h"
 #include "nn/passes.h"
+#include "quant/equalize.h"
 #include "quant/fake_quant.h"
 #include "tensor/read_tensor_file.h"
 #include "tensor/safetensors.h"
@@ -75,22 +76,20 @@ Model load_float(TensorFile file, const std::string& path, const std::optional<M
   return model;
 }
 
-/// For each weight parameter of a planned layer its QParams.
-std::map<std::string, const QParams*> weight_params(const QuantPlan& plan) {
-  std::map<std::string, const QParams*> params;
+/// For each weight parameter of a planned layer its layer.
+std::map<std::string, const LayerPlan*> planned_weights(const QuantPlan& plan) {
+  std::map<std::string, const LayerPlan*> params;
   for (const LayerPlan& layer : plan.layers)
-    if (layer.weight) params.emplace(layer.node + ".weight", &layer.weight->qparams);
+    if (layer.weight) params.emplace(layer.node + ".weight", &layer);
   return params;
 }
 
-Tensor weight_from_codes(const TensorI8& codes, const QParams& q, const std::string& where) {
-  TensorI32 wide = TensorI32::uninitialized(codes.shape());
-  for (std::int64_t i = 0; i < codes.size(); ++i) {
-    if (codes[i] < q.qmin || codes[i] > q.qmax)
-      file_error(where, "code ", int(codes[i]), " outside of ", q.qmin, " .. ", q.qmax);
-    wide[i] = codes[i];
-  }
-  return dequantize(wide, q);
+Tensor weight_from_codes(const TensorI32& codes, const LayerPlan& layer, const std::string& where) {
+  const QParams& q = uniform(layer.weight->quantizer, where);
+  for (const std::int32_t code : codes.values())
+    if (code < q.qmin || code > q.qmax)
+      file_error(where, "code ", code, " outside of ", q.qmin, " .. ", q.qmax);
+  return divide_channels(dequantize(codes, q), layer.equalization);
 }
 
 Model load_quantized(const TensorFile& file, const std::string& path, Model model, int res) {
@@ -108,12 +107,12 @@ Model load_quantized(const TensorFile& file, const std::string& path, Model mode
   } catch (const std::invalid_argument& error) {
     file_error(path, "the plan does not fit the network: ", error.what());
   }
-  const auto planned = weight_params(*model.plan);
+  const auto planned = planned_weights(*model.plan);
   for (Param& p : model.graph.params) {
     const std::string where = concat(path, ": tensor ", p.name);
     const RawTensor& raw = file.tensors.at(p.name);
     if (const auto q = planned.find(p.name); q != planned.end())
-      p.value = weight_from_codes(to_i8(raw, where), *q->second, where);
+      p.value = weight_from_codes(to_codes(raw, where), *q->second, where);
     else
       p.value = to_real(raw, where);
     check_finite(p.value, where);
@@ -127,8 +126,10 @@ Model load_model(const std::string& path, std::optional<int> res) {
   TensorFile file = read_tensor_file(path);
   std::optional<Model> header;
   if (file.metadata.contains(kMetadataKey)) header = read_header(file, path);
-  const bool integers =
-      std::ranges::any_of(file.tensors, [](const auto& entry) { return entry.second.dtype == DType::kI8; });
+  const bool integers = std::ranges::any_of(file.tensors, [](const auto& entry) {
+    const DType dtype = entry.second.dtype;
+    return dtype == DType::kI8 || dtype == DType::kU8 || dtype == DType::kI16;
+  });
   if (header && !header->plan && integers)
     file_error(path, "holds integer weights, but its metadata no plan");
   const int chosen_res = res.value_or(header ? header->res : 256);
@@ -157,13 +158,14 @@ void save_quantized(const std::string& path, const Model& model) {
   require(model.plan.has_value(), "save_quantized", "the model has no plan");
   validate(*model.plan, model.graph);
   TensorFile file;
-  const auto planned = weight_params(*model.plan);
+  const auto planned = planned_weights(*model.plan);
   for (const Param& p : model.graph.params) {
     if (const auto q = planned.find(p.name); q != planned.end()) {
-      const TensorI32 codes = quantize(p.value, *q->second);
-      TensorI8 narrow = TensorI8::uninitialized(codes.shape());
-      for (std::int64_t i = 0; i < codes.size(); ++i) narrow[i] = std::int8_t(codes[i]);
-      file.tensors.emplace(p.name, to_raw_i8(narrow));
+      const LayerPlan& layer = *q->second;
+      const QParams& params = uniform(layer.weight->quantizer, p.name);
+      file.tensors.emplace(
+          p.name, to_raw_codes(quantize(multiply_channels(p.value, layer.equalization), params), params.qmin,
+                               params.qmax));
     } else {
       file.tensors.emplace(p.name, to_raw_f32(p.value));
     }

@@ -1,12 +1,11 @@
 // A network that is ready to run, from either kind of file:
 //
 //   a float checkpoint   safetensors or a PyTorch zip, of either name family (checkpoint.h); one that
-//   save_checkpoint
-//                        made has, under the metadata key "qhyvit", a JSON object {version, arch, classes,
-//                        res, preprocess, labels}
-//   a quantised model    a safetensors file made by save_quantized: weights as I8 codes, everything else as
-//   F32, and
-//                        the same object with the plan in it
+//                        save_checkpoint made has, under the metadata key "qhyvit", a JSON object
+//                        {version, arch, classes, res, preprocess, labels}
+//   a quantised model    a safetensors file made by save_quantized: weights as integer codes (I8; where the
+//                        plan's codes need it, U8 or I16), everything else as F32, and the same object with
+//                        the plan in it
 //
 // The two are told apart by the plan. In memory BatchNorm is folded, and a quantised model's weights are the
 // values of their codes. Errors are std::runtime_error that begin with the path.

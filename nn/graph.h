@@ -107,6 +107,11 @@ struct Block {
   int begin, end;  // nodes begin .. end-1
 };
 
+/// Nodes begin .. end-1.
+struct NodeRange {
+  int begin = 0, end = 0;
+};
+
 struct Graph {
   std::vector<Node> nodes;
   std::vector<Param> params;

@@ -4,12 +4,10 @@ namespace qhv {
 namespace {
 
 struct Evaluate {
-  const Graph& graph;
-  const Node& node;
-  std::span<const Tensor* const> in;
+  std::span<const Tensor*const> in, params;
 
   const Tensor& x(std::size_t i = 0) const { return *in[i]; }
-  const Tensor& param(std::size_t i) const { return graph.params[std::size_t(node.params[i])].value; }
+  const Tensor& param(std::size_t i) const { return *params[i]; }
   const Tensor* bias(bool has) const { return has ? &param(1) : nullptr; }
 
   Tensor operator()(const Input& op) const {
@@ -47,9 +45,16 @@ struct Evaluate {
 
 }  // namespace
 
+Tensor run_node(const Node& node, std::span<const Tensor* const> inputs,
+                std::span<const Tensor* const> params) {
+  return std::visit(Evaluate{inputs, params}, node.op);
+}
+
 Tensor run_node(const Graph& graph, int node, std::span<const Tensor* const> inputs) {
   const Node& n = graph.nodes[std::size_t(node)];
-  return std::visit(Evaluate{graph, n, inputs}, n.op);
+  std::vector<const Tensor*> params;
+  for (const int p : n.params) params.push_back(&graph.params[std::size_t(p)].value);
+  return run_node(n, inputs, params);
 }
 
 Tensor run(const Graph& graph, const Tensor& x, const RunHooks& hooks) {

@@ -25,7 +25,11 @@ struct RunHooks {
   std::function<void(int node, std::span<const Tensor* const> inputs, const Tensor& output)> on_node = {};
 };
 
-/// Output of one node from its inputs. `input` nodes return inputs[0].
+/// Output of one node from its inputs and parameters. `input` nodes return inputs[0].
+Tensor run_node(const Node& node, std::span<const Tensor* const> inputs,
+                std::span<const Tensor* const> params);
+
+/// With the graph's parameters.
 Tensor run_node(const Graph& graph, int node, std::span<const Tensor* const> inputs);
 
 /// Output of the graph for x [B, C, H, W], with the extents that its Input node states.

@@ -23,11 +23,6 @@
 
 namespace qhv {
 
-/// Nodes begin .. end-1.
-struct NodeRange {
-  int begin = 0, end = 0;
-};
-
 enum class NormMode {
   kInference,  // BatchNorm by its running statistics
   kTraining    // BatchNorm by the statistics of the batch

@@ -40,11 +40,6 @@ std::vector<Observer> observe_edges(const Graph& graph, const std::vector<Observ
   return result;
 }
 
-bool is_depthwise(const Node& node) {
-  const auto* conv = std::get_if<Conv2d>(&node.op);
-  return conv && conv->geometry.groups > 1 && conv->geometry.groups == conv->in && conv->in == conv->out;
-}
-
 }  // namespace
 
 std::vector<ObservedEdge> quantizable_edges(const Graph& graph) {
@@ -69,10 +64,7 @@ std::vector<std::vector<Range>> observe_ranges(const Graph& graph, const std::ve
                concat("NaN or infinite activation in input ", observed.edge.slot));
         }
       },
-      [](std::vector<Range>& total, const std::vector<Range>& image) {
-        total.resize(image.size());
-        for (std::size_t i = 0; i < image.size(); ++i) total[i] = merge(total[i], image[i]);
-      });
+      [](std::vector<Range>& total, const std::vector<Range>& image) { total = merge(total, image); });
 }
 
 std::vector<Histogram> observe_histograms(const Graph& graph, const std::vector<ObservedEdge>& edges,

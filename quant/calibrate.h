@@ -8,6 +8,8 @@
 
 #include "nn/run.h"
 #include "quant/observer.h"
+#include "quant/search.h"
+#include "quant/sensitivity.h"
 
 namespace qhv {
 
@@ -16,8 +18,11 @@ struct Calibration {
   std::span<const Tensor> images;
   int wbits = 8, abits = 8;
   int threads = 1;
+  std::uint64_t seed = 0;
+  Signal signal = Signal::kQuantized;  // of the methods that weigh errors by sensitivity
+  Flavour flavour = Flavour::kFast;    // of those that search
   /// Called from one thread at a time with the stage's name and the share done, 0 to 1.
-  std::function<void(const char* stage, double done)> progress;
+  std::function<void(const char* stage, double done)> progress = {};
 };
 
 /// An edge to look at, and how finely: as one tensor (axis -1) or by the index of an axis.

@@ -15,9 +15,10 @@ RunHooks fake_quant_hooks(const Graph& graph, const QuantPlan& plan);
 /// Rounds every planned weight of the graph to its grid.
 void quantize_weights(Graph& graph, const QuantPlan& plan);
 
-/// Fills the plan's SQNR figures. Each layer is judged alone: its inputs come from the float network
-/// `reference`, whose weights `quantized.graph` holds in quantised form.
-void measure_sqnr(QuantizedGraph& quantized, const Graph& reference, std::span<const Tensor> images,
+/// Fills in what the plan knows of its own quality: SQNR, saturation, zero-point overflows. Each layer is
+/// judged alone: its inputs come from the float network `reference`, whose weights `quantized.graph` holds in
+/// quantised form.
+void measure_plan(QuantizedGraph& quantized, const Graph& reference, std::span<const Tensor> images,
                   int threads);
 
 }  // namespace qhv

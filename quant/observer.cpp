@@ -49,6 +49,22 @@ Range merge(const Range& a, const Range& b) {
   return {std::min(a.lo, b.lo), std::max(a.hi, b.hi)};
 }
 
+std::vector<Range> merge(const std::vector<Range>& a, const std::vector<Range>& b) {
+  if (a.empty()) return b;
+  std::vector<Range> merged;
+  for (std::size_t i = 0; i < a.size(); ++i) merged.push_back(merge(a[i], b[i]));
+  return merged;
+}
+
+std::vector<Range> merge_groups(const std::vector<Range>& ranges, int group) {
+  std::vector<Range> merged(ranges.size() / std::size_t(group));
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    Range& range = merged[i / std::size_t(group)];
+    range = merge(range, ranges[i]);
+  }
+  return merged;
+}
+
 Histogram::Histogram(Range range, int bins)
     : range_(range), width_((range.hi - range.lo) / bins), counts_(std::size_t(bins)) {
   require(!range.empty() && std::isfinite(range.lo) && std::isfinite(range.hi) && bins > 0, "histogram", bins,

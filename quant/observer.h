@@ -18,6 +18,12 @@ std::vector<Range> channel_ranges(const Tensor& x, int axis);
 
 Range merge(const Range& a, const Range& b);
 
+/// Index by index; an empty list is that of nothing seen.
+std::vector<Range> merge(const std::vector<Range>& a, const std::vector<Range>& b);
+
+/// One range for each `group` consecutive ones.
+std::vector<Range> merge_groups(const std::vector<Range>& ranges, int group);
+
 /// Counts of values in equal bins over a range fixed beforehand; values outside go to the nearest end.
 class Histogram {
  public:

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "nn/shapes.h"
+#include "tensor/untrusted.h"
 
 namespace qhv {
 namespace {
@@ -18,16 +19,44 @@ double decibels(const json& value) {
   return value.is_null() ? std::numeric_limits<double>::infinity() : value.get<double>();
 }
 
-json to_json(const TensorPlan& t) {
-  const QParams& q = t.qparams;
-  return {{"scale", q.scale}, {"zero_point", q.zero_point},    {"axis", q.axis}, {"qmin", q.qmin},
-          {"qmax", q.qmax},   {"sqnr_db", decibels(t.sqnr_db)}};
+struct ToJson {
+  json operator()(const Unquantized&) const { return {{"kind", "float"}}; }
+  json operator()(const QParams& q) const {
+    return {{"kind", "uniform"}, {"scale", q.scale}, {"zero_point", q.zero_point},
+            {"axis", q.axis},    {"group", q.group}, {"qmin", q.qmin},
+            {"qmax", q.qmax}};
+  }
+  json operator()(const TwinUniform& q) const {
+    return {{"kind", "twin"},       {"split", q.split},         {"low", q.low_scale},
+            {"high", q.high_scale}, {"low_codes", q.low_codes}, {"high_codes", q.high_codes}};
+  }
+  json operator()(const LogUniform& q) const {
+    return {{"kind", "log"}, {"scale", q.scale}, {"steps_per_octave", q.steps_per_octave}, {"last", q.last}};
+  }
+};
+
+Quantizer quantizer_of(const json& j, const std::string& where) {
+  const std::string kind = j.at("kind");
+  if (kind == "float") return Unquantized{};
+  if (kind == "uniform")
+    return QParams{j.at("scale"), j.at("zero_point"), j.at("axis"),
+                   j.at("qmin"),  j.at("qmax"),       j.at("group")};
+  if (kind == "twin")
+    return TwinUniform{j.at("split"), j.at("low"), j.at("high"), j.at("low_codes"), j.at("high_codes")};
+  if (kind == "log") return LogUniform{j.at("scale"), j.at("steps_per_octave"), j.at("last")};
+  file_error(where, "a quantiser of the unknown kind ", in_quotes(kind));
 }
 
-TensorPlan tensor_plan(const json& j) {
-  return {{j.at("scale").get<std::vector<float>>(), j.at("zero_point").get<std::vector<std::int32_t>>(),
-           j.at("axis").get<int>(), j.at("qmin").get<std::int32_t>(), j.at("qmax").get<std::int32_t>()},
-          decibels(j.at("sqnr_db"))};
+json to_json(const TensorPlan& t) {
+  json j = std::visit(ToJson{}, t.quantizer);
+  j["sqnr_db"] = decibels(t.sqnr_db);
+  j["saturation"] = t.saturation;
+  j["overflows"] = t.overflows;
+  return j;
+}
+
+TensorPlan tensor_plan(const json& j, const std::string& where) {
+  return {quantizer_of(j, where), decibels(j.at("sqnr_db")), j.at("saturation"), j.at("overflows")};
 }
 
 struct IsQuantizable {
@@ -53,6 +82,11 @@ std::vector<int> quantizable_nodes(const Graph& graph) {
 
 bool has_weight(const Node& node) { return is_quantizable(node) && !node.params.empty(); }
 
+bool is_depthwise(const Node& node) {
+  const auto* conv = std::get_if<Conv2d>(&node.op);
+  return conv && conv->geometry.groups > 1 && conv->geometry.groups == conv->in && conv->in == conv->out;
+}
+
 std::string plan_to_json(const QuantPlan& plan) {
   json layers = json::array();
   for (const LayerPlan& layer : plan.layers) {
@@ -60,6 +94,8 @@ std::string plan_to_json(const QuantPlan& plan) {
     for (const TensorPlan& input : layer.inputs) inputs.push_back(to_json(input));
     json j{{"node", layer.node}, {"op", layer.op}, {"inputs", inputs}, {"sqnr_db", decibels(layer.sqnr_db)}};
     if (layer.weight) j["weight"] = to_json(*layer.weight);
+    if (!layer.equalization.empty()) j["equalization"] = layer.equalization;
+    if (layer.score) j["score"] = {layer.score->before, layer.score->after};
     layers.push_back(std::move(j));
   }
   return json{{"method", plan.method}, {"wbits", plan.wbits}, {"abits", plan.abits}, {"layers", layers}}
@@ -71,9 +107,12 @@ QuantPlan plan_from_json(const std::string& text, const std::string& where) {
     const json j = json::parse(text);
     QuantPlan plan{j.at("method"), j.at("wbits"), j.at("abits"), {}};
     for (const json& l : j.at("layers")) {
-      LayerPlan layer{l.at("node"), l.at("op"), {}, {}, decibels(l.at("sqnr_db"))};
-      for (const json& input : l.at("inputs")) layer.inputs.push_back(tensor_plan(input));
-      if (l.contains("weight")) layer.weight = tensor_plan(l.at("weight"));
+      LayerPlan layer{
+          .node = l.at("node"), .op = l.at("op"), .inputs = {}, .sqnr_db = decibels(l.at("sqnr_db"))};
+      for (const json& input : l.at("inputs")) layer.inputs.push_back(tensor_plan(input, where));
+      if (l.contains("weight")) layer.weight = tensor_plan(l.at("weight"), where);
+      if (l.contains("equalization")) layer.equalization = l.at("equalization").get<std::vector<float>>();
+      if (l.contains("score")) layer.score = SearchScore{l.at("score").at(0), l.at("score").at(1)};
       plan.layers.push_back(std::move(layer));
     }
     return plan;
@@ -93,13 +132,20 @@ void validate(const QuantPlan& plan, const Graph& graph) {
     require(layer.inputs.size() == node.inputs.size(), layer.node, layer.inputs.size(), " input plans for ",
             node.inputs.size(), " inputs");
     for (std::size_t i = 0; i < layer.inputs.size(); ++i)
-      validate(layer.inputs[i].qparams, shapes[std::size_t(node.inputs[i])],
+      validate(layer.inputs[i].quantizer, shapes[std::size_t(node.inputs[i])],
                concat(layer.node, ", input ", i));
     require(layer.weight.has_value() == has_weight(node), layer.node,
             has_weight(node) ? "no plan for the weight" : "a plan for a weight that the layer does not have");
-    if (layer.weight)
-      validate(layer.weight->qparams, graph.params[std::size_t(node.params[0])].value.shape(),
-               layer.node + ", weight");
+    if (!layer.weight) {
+      require(layer.equalization.empty(), layer.node, "equalization without a weight");
+      continue;
+    }
+    const Shape& weight = graph.params[std::size_t(node.params[0])].value.shape();
+    validate(uniform(layer.weight->quantizer, layer.node + ", weight"), weight, layer.node + ", weight");
+    require(layer.equalization.empty() || std::int64_t(layer.equalization.size()) == weight[1], layer.node,
+            layer.equalization.size(), " factors of equalization for ", weight[1], " input channels");
+    for (const float a : layer.equalization)
+      require(std::isfinite(a) && a > 0, layer.node, "factor of equalization ", a);
   }
 }
 

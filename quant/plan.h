@@ -10,23 +10,34 @@
 #include <vector>
 
 #include "nn/graph.h"
-#include "quant/qparams.h"
+#include "quant/quantizer.h"
 
 namespace qhv {
 
 struct TensorPlan {
-  QParams qparams;
-  double sqnr_db = 0;  // of this tensor alone, on the calibration images (measure_sqnr)
+  Quantizer quantizer;
+  // What follows is measured on the calibration images (measure_plan) and decides nothing.
+  double sqnr_db = 0;     // of this tensor alone
+  double saturation = 0;  // share of the elements that are clipped
+  int overflows = 0;      // channels whose seen range has an affine zero point that is no code (qparams.h)
 
   bool operator==(const TensorPlan&) const = default;
+};
+
+/// What a search found for a layer: its objective at the default parameters and at the chosen ones.
+struct SearchScore {
+  double before = 0, after = 0;
+  bool operator==(const SearchScore&) const = default;
 };
 
 struct LayerPlan {
   std::string node;                // name of the node in the graph with BatchNorm folded
   std::string op;                  // op_name of it
   std::vector<TensorPlan> inputs;  // one for each input of the node
-  std::optional<TensorPlan> weight;
-  double sqnr_db = 0;  // of the layer's output with quantised inputs and weight
+  std::optional<TensorPlan> weight = {};
+  std::vector<float> equalization = {};  // a_c of equalize.h by input channel, or none
+  double sqnr_db = 0;                    // of the layer's output with quantised inputs and weight
+  std::optional<SearchScore> score = {};
 
   bool operator==(const LayerPlan&) const = default;
 };
@@ -48,8 +59,11 @@ struct QuantizedGraph {
 /// layer and matrix product; their inputs and weights are quantised, everything else stays in floating point.
 std::vector<int> quantizable_nodes(const Graph& graph);
 
-/// Whether params[0] of the node is a weight to quantise.
+/// Whether params[0] of the node is a weight to quantise; its quantiser is a uniform one.
 bool has_weight(const Node& node);
+
+/// Whether each output channel is made of one input channel.
+bool is_depthwise(const Node& node);
 
 /// As compact JSON, and back. `where` ("path: plan") opens the error message (std::runtime_error).
 std::string plan_to_json(const QuantPlan& plan);

@@ -26,17 +26,21 @@ QHV_VECTORIZE void fake_quantize_into(const real* src, real* dst, std::int64_t c
   for (std::int64_t i = 0; i < count; ++i) dst[i] = scale * nearest(src[i], scale, low, high);
 }
 
-/// Calls body(channel, first element, count) for each stretch of x that shares parameters.
+/// Calls body(index of the parameters, first element, count) for each stretch of x that shares parameters.
 template <typename Body>
-void for_each_channel(const Shape& shape, int axis, Body body) {
-  std::int64_t outer = 1, channels = 1, inner = 1;
-  for (int i = 0; i < int(shape.size()); ++i)
-    (axis < 0 || i > axis ? inner : i == axis ? channels : outer) *= shape[std::size_t(i)];
-  for (std::int64_t i = 0; i < outer * channels; ++i) body(std::size_t(i % channels), i * inner, inner);
+void for_each_stretch(const Shape& shape, const QParams& q, Body body) {
+  std::int64_t outer = 1, groups = 1, inner = 1;
+  for (int i = 0; i < int(shape.size()); ++i) {
+    const std::int64_t extent = shape[std::size_t(i)];
+    if (i < q.axis) outer *= extent;
+    if (i == q.axis) groups = extent / q.group, inner *= q.group;
+    if (i > q.axis) inner *= extent;
+  }
+  for (std::int64_t i = 0; i < outer * groups; ++i) body(std::size_t(i % groups), i * inner, inner);
 }
 
 void check_bits(int bits) {
-  require(bits >= 2 && bits <= 8, "quantize", bits, " bits (2 to 8 are possible)");
+  require((bits >= 2 && bits <= 8) || bits == 16, "quantize", bits, " bits (2 to 8 and 16 are possible)");
 }
 
 /// Scale of a range of this width over this many steps; see the decisions in the header.
@@ -60,7 +64,9 @@ const char* scheme_name(const QParams& q) {
   return "symmetric";
 }
 
-const char* granularity_name(const QParams& q) { return q.axis < 0 ? "tensor" : "channel"; }
+const char* granularity_name(const QParams& q) {
+  return q.axis < 0 ? "tensor" : q.group == 1 ? "channel" : "group";
+}
 
 int bit_width(const QParams& q) {
   int bits = 1;
@@ -68,10 +74,10 @@ int bit_width(const QParams& q) {
   return bits;
 }
 
-QParams symmetric_params(const std::vector<Range>& ranges, int bits, int axis) {
+QParams symmetric_params(const std::vector<Range>& ranges, int bits, int axis, int group) {
   check_bits(bits);
   const int top = (1 << (bits - 1)) - 1;
-  QParams q{{}, {}, axis, -top, top};
+  QParams q{{}, {}, axis, -top, top, group};
   for (const Range& r : ranges) {
     checked(r);
     q.scale.push_back(scale_of(std::max(std::abs(r.lo), std::abs(r.hi)), top));
@@ -80,13 +86,14 @@ QParams symmetric_params(const std::vector<Range>& ranges, int bits, int axis) {
   return q;
 }
 
-QParams affine_params(const std::vector<Range>& ranges, int bits, int axis) {
+QParams affine_params(const std::vector<Range>& ranges, int bits, int axis, int group, ZeroRange zero) {
   check_bits(bits);
   const int top = (1 << bits) - 1;
-  QParams q{{}, {}, axis, 0, top};
+  QParams q{{}, {}, axis, 0, top, group};
   for (const Range& r : ranges) {
     checked(r);
-    const double lo = std::min(r.lo, 0.0), hi = std::max(r.hi, 0.0);
+    const bool include = zero == ZeroRange::kInclude;
+    const double lo = include ? std::min(r.lo, 0.0) : r.lo, hi = include ? std::max(r.hi, 0.0) : r.hi;
     const float scale = scale_of(hi - lo, top);
     q.scale.push_back(scale);
     q.zero_point.push_back(std::int32_t(std::nearbyint(std::clamp(-lo / scale, 0.0, double(top)))));
@@ -94,14 +101,30 @@ QParams affine_params(const std::vector<Range>& ranges, int bits, int axis) {
   return q;
 }
 
+int overflows(const std::vector<Range>& ranges, int bits) {
+  check_bits(bits);
+  const int top = (1 << bits) - 1;
+  int count = 0;
+  for (const Range& r : ranges) {
+    checked(r);
+    const double zero_point = std::nearbyint(-r.lo / double(scale_of(r.hi - r.lo, top)));
+    count += zero_point < 0 || zero_point > top;
+  }
+  return count;
+}
+
 void validate(const QParams& q, const Shape& shape, const std::string& name) {
   require(q.axis >= -1 && q.axis < int(shape.size()), name, "quantisation axis ", q.axis, " of shape ",
           shape);
-  const std::size_t count = q.axis < 0 ? 1 : std::size_t(shape[std::size_t(q.axis)]);
+  const std::int64_t extent = q.axis < 0 ? 1 : shape[std::size_t(q.axis)];
+  require(q.group >= 1 && extent % q.group == 0, name, "groups of ", q.group, " in ", extent, " channels");
+  const std::size_t count = std::size_t(extent / q.group);
   require(q.scale.size() == count && q.zero_point.size() == count, name, q.scale.size(), " scales and ",
           q.zero_point.size(), " zero points for ", count, " channels");
-  require(q.qmin < q.qmax && q.qmin >= -128 && q.qmax <= 255 && q.qmax - q.qmin <= 255, name, "codes ",
-          q.qmin, " .. ", q.qmax);
+  const std::int64_t steps = std::int64_t(q.qmax) - q.qmin;
+  const bool narrow = q.qmin >= -128 && q.qmax <= 255 && steps <= 255;
+  const bool wide = q.qmin >= -32768 && q.qmax <= 65535 && steps <= 65535;
+  require(steps > 0 && (narrow || wide), name, "codes ", q.qmin, " .. ", q.qmax);
   for (std::size_t c = 0; c < count; ++c) {
     require(std::isfinite(q.scale[c]) && q.scale[c] > 0, name, "scale ", q.scale[c]);
     require(q.zero_point[c] >= q.qmin && q.zero_point[c] <= q.qmax, name, "zero point ", q.zero_point[c],
@@ -112,7 +135,7 @@ void validate(const QParams& q, const Shape& shape, const std::string& name) {
 TensorI32 quantize(const Tensor& x, const QParams& q) {
   validate(q, x.shape(), "quantize");
   TensorI32 codes = TensorI32::uninitialized(x.shape());
-  for_each_channel(x.shape(), q.axis, [&](std::size_t c, std::int64_t first, std::int64_t count) {
+  for_each_stretch(x.shape(), q, [&](std::size_t c, std::int64_t first, std::int64_t count) {
     const std::int32_t z = q.zero_point[c];
     for (std::int64_t i = first; i < first + count; ++i) {
       require(!std::isnan(x[i]), "quantize", "NaN at element ", i);
@@ -125,7 +148,7 @@ TensorI32 quantize(const Tensor& x, const QParams& q) {
 Tensor dequantize(const TensorI32& codes, const QParams& q) {
   validate(q, codes.shape(), "dequantize");
   Tensor x = Tensor::uninitialized(codes.shape());
-  for_each_channel(x.shape(), q.axis, [&](std::size_t c, std::int64_t first, std::int64_t count) {
+  for_each_stretch(x.shape(), q, [&](std::size_t c, std::int64_t first, std::int64_t count) {
     for (std::int64_t i = first; i < first + count; ++i)
       x[i] = real(q.scale[c]) * real(codes[i] - q.zero_point[c]);
   });
@@ -135,7 +158,7 @@ Tensor dequantize(const TensorI32& codes, const QParams& q) {
 Tensor fake_quantize(const Tensor& x, const QParams& q) {
   validate(q, x.shape(), "fake_quantize");
   Tensor y = Tensor::uninitialized(x.shape());
-  for_each_channel(x.shape(), q.axis, [&](std::size_t c, std::int64_t first, std::int64_t count) {
+  for_each_stretch(x.shape(), q, [&](std::size_t c, std::int64_t first, std::int64_t count) {
     const real scale = real(q.scale[c]), low = real(q.qmin - q.zero_point[c]),
                high = real(q.qmax - q.zero_point[c]);
     fake_quantize_into(x.data() + first, y.data() + first, count, scale, low, high);

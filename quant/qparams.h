@@ -4,7 +4,11 @@
 //
 // Ties round to even. Symmetric means zero_point 0 and codes -(2^(b-1)-1) .. 2^(b-1)-1, so that +1 and -1
 // have codes of the same size; affine means codes 0 .. 2^b-1. Ranges are extended to include zero: then the
-// zero point is itself a code (no overflow) and zero padding is exact.
+// zero point is itself a code and zero padding is exact.
+//
+// Zero-point overflow (Q-HyViT, arXiv 2303.12557, section 3.3): of a range [lo, hi] with lo > 0 the zero
+// point -lo / scale is negative, no code; clamped to 0 it shifts all values by lo. The mirror case is hi < 0.
+// Methods that take ranges as they are seen (ZeroRange::kAsSeen) suffer it; overflows() counts it.
 //
 // Decisions: a range of zero width (a dead channel) gets scale 1, which keeps zeros exact; a range that is
 // not finite is the caller's error.
@@ -19,10 +23,11 @@
 namespace qhv {
 
 struct QParams {
-  std::vector<float> scale;              // one, or one for each index of `axis`
+  std::vector<float> scale;              // one, or one for each `group` indices of `axis`
   std::vector<std::int32_t> zero_point;  // as many
   int axis = -1;                         // -1: per tensor
   std::int32_t qmin = 0, qmax = 255;
+  int group = 1;  // consecutive indices of the axis that share parameters
 
   bool operator==(const QParams&) const = default;
 };
@@ -33,15 +38,24 @@ struct Range {
   bool empty() const { return lo > hi; }
 };
 
-/// "symmetric" or "affine"; "tensor" or "channel".
+enum class ZeroRange {
+  kInclude,  // extend to zero
+  kAsSeen    // as it is; a zero point that is no code is clamped
+};
+
+/// "symmetric" or "affine"; "tensor", "channel" or "group".
 const char* scheme_name(const QParams& q);
 const char* granularity_name(const QParams& q);
 /// The number of bits that the codes need.
 int bit_width(const QParams& q);
 
-/// Parameters from one range (per tensor) or one for each index of `axis`. bits from 2 to 8.
-QParams symmetric_params(const std::vector<Range>& ranges, int bits, int axis = -1);
-QParams affine_params(const std::vector<Range>& ranges, int bits, int axis = -1);
+/// Parameters from one range (per tensor) or one for each `group` indices of `axis`. bits from 2 to 8, or 16.
+QParams symmetric_params(const std::vector<Range>& ranges, int bits, int axis = -1, int group = 1);
+QParams affine_params(const std::vector<Range>& ranges, int bits, int axis = -1, int group = 1,
+                      ZeroRange zero = ZeroRange::kInclude);
+
+/// How many of the ranges have, taken as they are, an affine zero point that is no code.
+int overflows(const std::vector<Range>& ranges, int bits);
 
 /// Throws std::invalid_argument unless the scales are positive and finite, the zero points are codes, and
 /// their number fits a tensor of this shape.

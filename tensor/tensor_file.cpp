@@ -68,13 +68,30 @@ Tensor to_real(const RawTensor& raw, const std::string& where) {
   }
 }
 
-TensorI8 to_i8(const RawTensor& raw, const std::string& where) {
+TensorI32 to_codes(const RawTensor& raw, const std::string& where) {
   require_consistent(raw, where);
-  if (raw.dtype != DType::kI8)
-    file_error(where, "expected I8, found ", dtype_name(raw.dtype), ' ', raw.shape);
-  TensorI8 result = TensorI8::uninitialized(raw.shape);
-  std::transform(raw.bytes.begin(), raw.bytes.end(), result.data(),
-                 [](std::byte byte) { return std::int8_t(byte); });
+  TensorI32 result = TensorI32::uninitialized(raw.shape);
+  const auto decode = [&](auto from_bytes) {
+    const std::size_t size = dtype_size(raw.dtype);
+    for (std::int64_t i = 0; i < result.size(); ++i)
+      result[i] = from_bytes(raw.bytes.data() + std::size_t(i) * size);
+  };
+  switch (raw.dtype) {
+    case DType::kI8:
+      decode([](const std::byte* src) { return std::int8_t(*src); });
+      break;
+    case DType::kU8:
+      decode([](const std::byte* src) { return std::uint8_t(*src); });
+      break;
+    case DType::kI16:
+      decode([](const std::byte* src) { return std::int16_t(load_le<std::uint16_t>(src)); });
+      break;
+    case DType::kI32:
+      decode([](const std::byte* src) { return std::int32_t(load_le<std::uint32_t>(src)); });
+      break;
+    default:
+      file_error(where, "expected integer codes, found ", dtype_name(raw.dtype), ' ', raw.shape);
+  }
   return result;
 }
 
@@ -99,9 +116,20 @@ RawTensor to_raw_f16(const Tensor& tensor) {
   return raw;
 }
 
-RawTensor to_raw_i8(const TensorI8& tensor) {
-  const auto bytes = std::as_bytes(tensor.values());
-  return {DType::kI8, tensor.shape(), {bytes.begin(), bytes.end()}};
+RawTensor to_raw_codes(const TensorI32& tensor, std::int32_t low, std::int32_t high) {
+  const DType dtype = low >= -128 && high <= 127       ? DType::kI8
+                      : low >= 0 && high <= 255        ? DType::kU8
+                      : low >= -32768 && high <= 32767 ? DType::kI16
+                                                       : DType::kI32;
+  const std::size_t size = dtype_size(dtype);
+  RawTensor raw{dtype, tensor.shape(), std::vector<std::byte>(std::size_t(tensor.size()) * size)};
+  for (std::int64_t i = 0; i < tensor.size(); ++i) {
+    require(tensor[i] >= low && tensor[i] <= high, "to_raw_codes", "code ", tensor[i], " outside of ", low,
+            " .. ", high);
+    for (std::size_t byte = 0; byte < size; ++byte)
+      raw.bytes[std::size_t(i) * size + byte] = std::byte(std::uint32_t(tensor[i]) >> (8 * byte) & 0xff);
+  }
+  return raw;
 }
 
 }  // namespace qhv

@@ -32,13 +32,14 @@ struct TensorFile {
 
 /// The values as real, from any floating-point type. `where` ("path: tensor name") opens the error message.
 Tensor to_real(const RawTensor& raw, const std::string& where);
-/// The values of an I8 tensor.
-TensorI8 to_i8(const RawTensor& raw, const std::string& where);
+/// The values of an I8, U8, I16 or I32 tensor.
+TensorI32 to_codes(const RawTensor& raw, const std::string& where);
 
 RawTensor to_raw_f32(const Tensor& tensor);
 /// Rounded to the nearest half, ties to even. Infinity and NaN are kept; std::invalid_argument for a finite
 /// value that would become infinite (65520 and above).
 RawTensor to_raw_f16(const Tensor& tensor);
-RawTensor to_raw_i8(const TensorI8& tensor);
+/// As the smallest of I8, U8, I16 and I32 that holds low .. high, within which all values must lie.
+RawTensor to_raw_codes(const TensorI32& tensor, std::int32_t low, std::int32_t high);
 
 }  // namespace qhv

@@ -8,6 +8,8 @@
 #include "models/mobilevit.h"
 #include "models/model.h"
 #include "nn/passes.h"
+#include "quant/equalize.h"
+#include "quant/fake_quant.h"
 #include "quant/methods/methods.h"
 #include "tensor/safetensors.h"
 #include "tests/support.h"
@@ -20,7 +22,8 @@ namespace {
 Model quantized_model(const std::string& arch) {
   Model model = generated_model(*find_arch(arch), 5, 64);
   const std::vector<Tensor> images{generate_input(1, 3, 64, 64)};
-  QuantizedGraph q = quantize_graph(find_method("minmax"), model.graph, {images, 8, 8, 2, {}});
+  QuantizedGraph q = quantize_graph(find_method("minmax"), model.graph,
+                                    {.images = images, .wbits = 8, .abits = 8, .threads = 2});
   model.graph = std::move(q.graph);
   model.plan = std::move(q.plan);
   model.preprocess = R"({"resize":72})";
@@ -50,6 +53,50 @@ TEST_CASE("trained models: logits on 16 photographs equal PyTorch's in float64 t
     ++compared;
   }
   CHECK(compared == 7);
+}
+
+TEST_CASE("equalised, affine and 16-bit weights come back bit by bit, each in a type that holds its codes") {
+  const test::TemporaryFolder folder;
+  Model saved = generated_model(*find_arch("mobilevit_xxs"), 5, 64);
+  const std::vector<Tensor> images{generate_input(1, 3, 64, 64)};
+  QuantizedGraph q = quantize_minmax(saved.graph, {.images = images});
+  LayerPlan &equalised = q.plan.layers[1], &affine = q.plan.layers[2], &wide = q.plan.layers[3];
+  const auto weight = [&](const LayerPlan& layer) -> const Tensor& {
+    const Node& node = saved.graph.nodes[std::size_t(find_node(saved.graph, layer.node))];
+    return saved.graph.params[std::size_t(node.params[0])].value;
+  };
+  for (std::int64_t c = 0; c < weight(equalised).dim(1); ++c)
+    equalised.equalization.push_back(0.3f + 0.1f * float(c));
+  const Tensor scaled = multiply_channels(weight(equalised), equalised.equalization);
+  equalised.weight->quantizer = symmetric_params(channel_ranges(scaled, 0), 6, 0);
+  affine.weight->quantizer = affine_params(channel_ranges(weight(affine), 0), 8, 0);
+  wide.weight->quantizer = symmetric_params(channel_ranges(weight(wide), 0), 16, 0);
+  quantize_weights(saved.graph, q.plan);
+  saved.plan = q.plan;
+
+  const std::string path = folder / "q.safetensors";
+  save_quantized(path, saved);
+  const Model loaded = load_model(path);
+  CHECK(loaded.plan == saved.plan);
+  for (const LayerPlan& layer : saved.plan->layers) {
+    if (!layer.weight) continue;
+    const int param = saved.graph.nodes[std::size_t(find_node(saved.graph, layer.node))].params[0];
+    CHECK_MESSAGE(test::difference(loaded.graph.params[std::size_t(param)].value,
+                                   saved.graph.params[std::size_t(param)].value, 0) == "",
+                  layer.node);
+  }
+  const TensorFile file = read_safetensors(path);
+  CHECK(file.tensors.at(equalised.node + ".weight").dtype == DType::kI8);
+  CHECK(file.tensors.at(affine.node + ".weight").dtype == DType::kU8);
+  CHECK(file.tensors.at(wide.node + ".weight").dtype == DType::kI16);
+  std::get<QParams>(saved.plan->layers[1].weight->quantizer).scale.pop_back();
+  CHECK(test::error_of([&] {
+          save_quantized(path, saved);
+        }).starts_with("invalid_argument: [" + equalised.node));
+  saved.plan = q.plan;
+  saved.plan->layers[1].equalization.pop_back();
+  CHECK(test::error_of([&] { save_quantized(path, saved); }).find("factors of equalization") !=
+        std::string::npos);
 }
 
 TEST_CASE("a quantised model comes back as it was, bit by bit") {

@@ -83,7 +83,7 @@ TEST_CASE("degenerate ranges are decided, not accidental") {
       test::error_of([] { affine_params({Range{}}, 8); }).starts_with("invalid_argument: [quantize] range"));
   CHECK(test::error_of([] {
           affine_params({{0, 1}}, 9);
-        }) == "invalid_argument: [quantize] 9 bits (2 to 8 are possible)");
+        }) == "invalid_argument: [quantize] 9 bits (2 to 8 and 16 are possible)");
   CHECK(test::error_of([] {
           symmetric_params({{0, 1}}, 1);
         }).starts_with("invalid_argument: [quantize] 1 bits"));
@@ -178,13 +178,15 @@ TEST_CASE("percentile clips an outlier that min-max keeps") {
   const Graph graph = small_graph();
   std::vector<Tensor> images = small_images(64);  // 4608 pixels: one is less than 0.1 %
   images[5][7] = 500;
-  const Calibration calibration{images, 8, 8, 2, {}};
-  const float whole = quantize_minmax(graph, calibration).plan.layers[0].inputs[0].qparams.scale[0];
-  const float clipped = quantize_percentile(graph, calibration).plan.layers[0].inputs[0].qparams.scale[0];
+  const Calibration calibration{.images = images, .wbits = 8, .abits = 8, .threads = 2};
+  const float whole =
+      uniform(quantize_minmax(graph, calibration).plan.layers[0].inputs[0].quantizer, "test").scale[0];
+  const float clipped =
+      uniform(quantize_percentile(graph, calibration).plan.layers[0].inputs[0].quantizer, "test").scale[0];
   CHECK(test::near(whole, 500.5 / 255, 0.01));
   CHECK(clipped <= whole);
   // At 2 bits the outlier's step of 167 would wipe out everything else; the error then prefers to clip.
-  const Calibration coarse{images, 8, 8, 1, {}};
+  const Calibration coarse{.images = images, .wbits = 8, .abits = 8, .threads = 1};
   const QuantizedGraph again = quantize_percentile(graph, coarse);
   CHECK(again.plan == quantize_percentile(graph, calibration).plan);  // whatever the number of threads
 }
@@ -192,25 +194,26 @@ TEST_CASE("percentile clips an outlier that min-max keeps") {
 TEST_CASE("min-max on a small network: the plan is the one computed by hand") {
   const Graph graph = small_graph();
   const std::vector<Tensor> images = small_images(3);
-  const QuantizedGraph quantized = quantize_graph(find_method("minmax"), graph, {images, 8, 8, 2, {}});
+  const QuantizedGraph quantized =
+      quantize_graph(find_method("minmax"), graph, {.images = images, .wbits = 8, .abits = 8, .threads = 2});
   REQUIRE(quantized.plan.layers.size() == 2);
   const LayerPlan& conv = quantized.plan.layers[0];
   CHECK(conv.node == "conv");
   Range seen;
   for (const Tensor& image : images) seen = merge(seen, range_of(image));
-  CHECK(conv.inputs[0].qparams == affine_params({seen}, 8));
+  CHECK(conv.inputs[0].quantizer == Quantizer(affine_params({seen}, 8)));
   const Tensor& weight = graph.params[0].value;
   REQUIRE(graph.params[0].name == "conv.weight");
-  CHECK(conv.weight->qparams == symmetric_params(channel_ranges(weight, 0), 8, 0));
-  CHECK(test::difference(quantized.graph.params[0].value, fake_quantize(weight, conv.weight->qparams), 0) ==
-        "");
+  CHECK(uniform(conv.weight->quantizer, "test") == symmetric_params(channel_ranges(weight, 0), 8, 0));
+  CHECK(test::difference(quantized.graph.params[0].value,
+                         fake_quantize(weight, uniform(conv.weight->quantizer, "test")), 0) == "");
 
   // The layer's output with rounded input and weight, against the float one.
   Sqnr sqnr;
   for (const Tensor& image : images)
     sqnr.add(conv2d(image, weight, &graph.params[1].value, {.kernel = 3, .pad = 1}),
-             conv2d(fake_quantize(image, conv.inputs[0].qparams), quantized.graph.params[0].value,
-                    &graph.params[1].value, {.kernel = 3, .pad = 1}));
+             conv2d(fake_quantize(image, uniform(conv.inputs[0].quantizer, "test")),
+                    quantized.graph.params[0].value, &graph.params[1].value, {.kernel = 3, .pad = 1}));
   CHECK(test::near(conv.sqnr_db, sqnr.db(), 1e-9));
   CHECK(conv.sqnr_db > 35);
   CHECK(conv.weight->sqnr_db > 35);
@@ -218,10 +221,11 @@ TEST_CASE("min-max on a small network: the plan is the one computed by hand") {
   // Running with the hooks is the same as rounding by hand between the layers.
   const Tensor y = run(quantized.graph, images[0], fake_quant_hooks(quantized.graph, quantized.plan));
   const Tensor hidden = global_avg_pool(
-      silu(conv2d(fake_quantize(images[0], conv.inputs[0].qparams), quantized.graph.params[0].value,
-                  &graph.params[1].value, {.kernel = 3, .pad = 1})));
-  const Tensor expected = linear(fake_quantize(hidden, quantized.plan.layers[1].inputs[0].qparams),
-                                 quantized.graph.params[2].value, &graph.params[3].value);
+      silu(conv2d(fake_quantize(images[0], uniform(conv.inputs[0].quantizer, "test")),
+                  quantized.graph.params[0].value, &graph.params[1].value, {.kernel = 3, .pad = 1})));
+  const Tensor expected =
+      linear(fake_quantize(hidden, uniform(quantized.plan.layers[1].inputs[0].quantizer, "test")),
+             quantized.graph.params[2].value, &graph.params[3].value);
   CHECK(test::difference(y, expected, 0) == "");
 }
 
@@ -236,11 +240,12 @@ TEST_CASE("inputs of a depthwise convolution are quantised per channel, all othe
   for (std::int64_t i = 16; i < 32; ++i) image[i] *= 1000;  // the second channel drowns the first
   const std::vector<Tensor> images{image};
   for (const char* method : {"minmax", "percentile"}) {
-    const QuantPlan plan = quantize_graph(find_method(method), g, {images, 8, 8, 1, {}}).plan;
-    const QParams& q = plan.layers[0].inputs[0].qparams;
+    const QuantPlan plan =
+        quantize_graph(find_method(method), g, {.images = images, .wbits = 8, .abits = 8, .threads = 1}).plan;
+    const QParams& q = uniform(plan.layers[0].inputs[0].quantizer, "test");
     CHECK(q == affine_params(channel_ranges(image, 1), 8, 1));
     CHECK(q.scale[1] > 500 * q.scale[0]);
-    CHECK(plan.layers[1].inputs[0].qparams.axis == -1);
+    CHECK(uniform(plan.layers[1].inputs[0].quantizer, "test").axis == -1);
   }
 }
 
@@ -249,7 +254,8 @@ TEST_CASE("more bits, less noise") {
   const std::vector<Tensor> images = small_images(4);
   double before = -kInf;
   for (const int bits : {2, 4, 6, 8}) {
-    const QuantizedGraph q = quantize_graph(find_method("minmax"), graph, {images, bits, bits, 1, {}});
+    const QuantizedGraph q = quantize_graph(find_method("minmax"), graph,
+                                            {.images = images, .wbits = bits, .abits = bits, .threads = 1});
     CHECK(q.plan.layers[0].sqnr_db > before + 6);
     before = q.plan.layers[0].sqnr_db;
   }
@@ -258,7 +264,9 @@ TEST_CASE("more bits, less noise") {
 TEST_CASE("a plan survives JSON exactly, and a malformed one is an error") {
   const Graph graph = small_graph();
   const std::vector<Tensor> images = small_images(2);
-  QuantPlan plan = quantize_graph(find_method("percentile"), graph, {images, 6, 7, 1, {}}).plan;
+  QuantPlan plan = quantize_graph(find_method("percentile"), graph,
+                                  {.images = images, .wbits = 6, .abits = 7, .threads = 1})
+                       .plan;
   plan.layers[0].sqnr_db = kInf;
   CHECK(plan_from_json(plan_to_json(plan), "p") == plan);
   for (const char* text : {"", "[]", "{}", "{\"method\":1,\"wbits\":8,\"abits\":8,\"layers\":[]}",
@@ -271,7 +279,8 @@ TEST_CASE("a plan survives JSON exactly, and a malformed one is an error") {
 TEST_CASE("a plan that does not fit its graph is refused, by layer") {
   const Graph graph = small_graph();
   const std::vector<Tensor> images = small_images(2);
-  const QuantPlan plan = quantize_minmax(graph, {images, 8, 8, 1, {}}).plan;
+  const QuantPlan plan =
+      quantize_minmax(graph, {.images = images, .wbits = 8, .abits = 8, .threads = 1}).plan;
   const auto error = [&](auto change) {
     QuantPlan wrong = plan;
     change(wrong);
@@ -285,21 +294,21 @@ TEST_CASE("a plan that does not fit its graph is refused, by layer") {
   CHECK(error([](QuantPlan& p) { p.layers[0].inputs.clear(); }).find("0 input plans") != std::string::npos);
   CHECK(error([](QuantPlan& p) { p.layers[0].weight.reset(); }).find("no plan for the weight") !=
         std::string::npos);
-  CHECK(error([](QuantPlan& p) { p.layers[0].weight->qparams.scale.pop_back(); }).find("[conv, weight]") !=
-        std::string::npos);
+  CHECK(error([](QuantPlan& p) {
+          std::get<QParams>(p.layers[0].weight->quantizer).scale.pop_back();
+        }).find("[conv, weight]") != std::string::npos);
 }
 
 TEST_CASE("calibration without images, with NaN, and unknown methods") {
   Graph graph = small_graph();
-  CHECK(test::error_of([&] {
-          quantize_minmax(graph, {{}, 8, 8, 1, {}});
-        }) == "invalid_argument: [calibrate] no images");
-  CHECK(test::error_of([] { find_method("magic"); }) ==
-        "invalid_argument: [quantize] no method \"magic\" (there are minmax, percentile)");
+  CHECK(test::error_of([&] { quantize_minmax(graph, {}); }) == "invalid_argument: [calibrate] no images");
+  CHECK(test::error_of([] {
+          find_method("magic");
+        }).starts_with("invalid_argument: [quantize] no method \"magic\" (there are minmax, percentile, "));
   std::vector<Tensor> images = small_images(2);
   images[1][3] = real(NAN);
   CHECK(test::error_of([&] {
-          quantize_minmax(graph, {images, 8, 8, 2, {}});
+          quantize_minmax(graph, {.images = images, .wbits = 8, .abits = 8, .threads = 2});
         }) == "invalid_argument: [conv] NaN or infinite activation in input 0");
 }
 

@@ -41,7 +41,7 @@ TensorFile example() {
   TensorFile file;
   file.tensors["conv.weight"] = to_raw_f32(random_tensor({2, 1, 3}, 1));
   file.tensors["conv.steps"] = {DType::kI64, {}, std::vector<std::byte>(8, std::byte{3})};
-  file.tensors["a quoted \"name\""] = to_raw_i8(TensorI8({3}, std::int8_t{-5}));
+  file.tensors["a quoted \"name\""] = to_raw_codes(TensorI32({3}, -5), -127, 127);
   file.tensors["empty"] = {DType::kF16, {0, 4}, {}};
   file.metadata = {{"arch", "tiny"}, {"note", "two\nlines"}};
   return file;
@@ -59,7 +59,7 @@ TEST_CASE("a safetensors file by hand") {
   const Tensor a = to_real(file.tensors.at("a"), "a");
   CHECK(a.shape() == Shape{1, 1});
   CHECK(a[0] == real(1.5));
-  CHECK(to_i8(file.tensors.at("b"), "b")[1] == -1);
+  CHECK(to_codes(file.tensors.at("b"), "b")[1] == -1);
 }
 
 TEST_CASE("an empty safetensors file") {

@@ -157,7 +157,7 @@ TEST_CASE("table: wrong usage, and what cannot be compared") {
   place.is_wrong_usage(kCommand + "--bits 8/8", "--out");
   place.is_wrong_usage(kCommand + "--bits 8/8 --out t.csv --engine float32", "--engine");
   for (const char* bits : {"8", "8/", "8/9", "1/8", "8/8/8", "8/8,x", "88/8", "-8/8"})
-    place.is_wrong_usage(concat(kCommand, "--out t.csv --bits=", bits), "is not W/A with 2 to 8 bits");
+    place.is_wrong_usage(concat(kCommand, "--out t.csv --bits=", bits), "is not W/A with 2 to 8 or 16 bits");
   place.is_wrong_usage(kCommand + "--bits 8/8 --out t.csv --models m.safetensors a,b",
                        "cannot stand in a CSV file");
 

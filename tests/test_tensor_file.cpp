@@ -132,35 +132,54 @@ TEST_CASE("to_real reads every floating-point type") {
   CHECK(to_real(raw_of(DType::kF32, {0, 3}, {}), "t").shape() == Shape{0, 3});
 }
 
-TEST_CASE("to_real refuses integers and to_i8 refuses everything else") {
+TEST_CASE("to_real refuses integers and to_codes refuses everything else") {
   for (const DType dtype : {DType::kI8, DType::kU8, DType::kBool})
     CHECK(error_of([&] {
             to_real(raw_of(dtype, {1}, {1}), "a.pt: tensor x");
           }).starts_with("runtime_error: a.pt: tensor x: expected a floating-point type"));
   const std::string error = error_of([] { to_real(raw_of(DType::kI16, {1}, {1, 0}), "t"); });
   CHECK(error.ends_with("found I16 [1]"));
-  CHECK(error_of([] { to_i8(raw_of(DType::kU8, {1}, {1}), "t"); }) ==
-        "runtime_error: t: expected I8, found U8 [1]");
-  const TensorI8 i8 = to_i8(raw_of(DType::kI8, {3}, {0x7f, 0x80, 0xff}), "t");
-  CHECK(i8[0] == 127);
-  CHECK(i8[1] == -128);
-  CHECK(i8[2] == -1);
+  CHECK(error_of([] {
+          to_codes(raw_of(DType::kF16, {1}, {1, 0}), "t");
+        }) == "runtime_error: t: expected integer codes, found F16 [1]");
+  const auto codes = [](DType dtype, std::initializer_list<int> bytes, std::int64_t count) {
+    const TensorI32 values = to_codes(raw_of(dtype, {count}, bytes), "t");
+    return std::vector<std::int32_t>(values.values().begin(), values.values().end());
+  };
+  CHECK(codes(DType::kI8, {0x7f, 0x80, 0xff}, 3) == std::vector<std::int32_t>{127, -128, -1});
+  CHECK(codes(DType::kU8, {0x7f, 0x80, 0xff}, 3) == std::vector<std::int32_t>{127, 128, 255});
+  CHECK(codes(DType::kI16, {0x02, 0x01, 0xff, 0xff}, 2) == std::vector<std::int32_t>{258, -1});
+  CHECK(codes(DType::kI32, {0x04, 0x03, 0x02, 0xff}, 1) == std::vector<std::int32_t>{-0xfdfcfc});
 }
 
 TEST_CASE("a raw tensor of the wrong size is the caller's fault") {
   CHECK(error_of([] {
           to_real(raw_of(DType::kF32, {2}, {0, 0, 0, 0}), "t");
         }) == "invalid_argument: [raw tensor] t: 4 bytes for F32 [2]");
-  CHECK(error_of([] { to_i8(raw_of(DType::kI8, {-1}, {}), "t"); }).starts_with("invalid_argument"));
+  CHECK(error_of([] { to_codes(raw_of(DType::kI8, {-1}, {}), "t"); }).starts_with("invalid_argument"));
 }
 
 TEST_CASE("to_raw keeps the values") {
   const Tensor x = random_tensor({3, 5}, 1);
   const Tensor y = to_real(to_raw_f32(x), "t");
   CHECK(difference(y, x, 0, sizeof(real) == 4 ? 0 : 1e-7) == "");
-  const TensorI8 q({4}, std::vector<std::int8_t>{-128, -1, 0, 127});
-  const TensorI8 r = to_i8(to_raw_i8(q), "t");
-  CHECK(std::equal(q.values().begin(), q.values().end(), r.values().begin()));
+}
+
+TEST_CASE("codes are written as the smallest type that holds all of their range") {
+  const std::tuple<std::int32_t, std::int32_t, DType> cases[] = {{-127, 127, DType::kI8},
+                                                                 {-128, 7, DType::kI8},
+                                                                 {0, 255, DType::kU8},
+                                                                 {-32767, 32767, DType::kI16},
+                                                                 {0, 65535, DType::kI32}};
+  for (const auto& [low, high, dtype] : cases) {
+    const TensorI32 q({3}, std::vector<std::int32_t>{low, high, (low + high) / 2});
+    const RawTensor raw = to_raw_codes(q, low, high);
+    CHECK(raw.dtype == dtype);
+    const TensorI32 r = to_codes(raw, "t");
+    CHECK(std::equal(q.values().begin(), q.values().end(), r.values().begin()));
+  }
+  CHECK(error_of([] { to_raw_codes(TensorI32({1}, 128), -127, 127); }) ==
+        "invalid_argument: [to_raw_codes] code 128 outside of -127 .. 127");
 }
 
 TEST_CASE("type names and sizes") {

@@ -12,6 +12,18 @@ constexpr Method kMethods[] = {
      quantize_minmax},
     {"percentile", "as minmax, activations clipped at the percentile of least squared error",
      quantize_percentile},
+    {"omse", "as minmax, ranges shrunk to the least squared error of each tensor", quantize_omse},
+    {"easyquant", "search of symmetric scales by the cosine similarity of outputs (arXiv 2006.16669)",
+     quantize_easyquant},
+    {"ptq4vit",
+     "search of symmetric scales by gradient-weighted error, twin ranges after softmax and SiLU (arXiv "
+     "2111.12293)",
+     quantize_ptq4vit},
+    {"qhyvit-released", "the rules of Q-HyViT's public code: symmetric, granularity by operator",
+     quantize_qhyvit_released},
+    {"qhyvit",
+     "search over scale, granularity and scheme; bridge blocks judged by their output (arXiv 2303.12557)",
+     quantize_qhyvit},
 };
 
 }  // namespace
@@ -30,7 +42,7 @@ const Method& find_method(const std::string& name) {
 QuantizedGraph quantize_graph(const Method& method, const Graph& graph, const Calibration& calibration) {
   QuantizedGraph quantized = method.run(graph, calibration);
   validate(quantized.plan, quantized.graph);
-  measure_sqnr(quantized, graph, calibration.images, calibration.threads);
+  measure_plan(quantized, graph, calibration.images, calibration.threads);
   return quantized;
 }
 
@@ -52,6 +64,26 @@ QuantizedGraph quantize_with_ranges(const Graph& graph, const Calibration& calib
   }
   quantize_weights(quantized.graph, quantized.plan);
   return quantized;
+}
+
+ClippedRanges clip_ranges(const Graph& graph, const Calibration& calibration,
+                          const std::function<Range(const Histogram&, const Range&)>& clip) {
+  const std::vector<ObservedEdge> edges = quantizable_edges(graph);
+  ClippedRanges ranges = observe_ranges(graph, edges, calibration);
+  std::vector<std::size_t> per_tensor;  // indices into edges
+  std::vector<ObservedEdge> clipped_edges;
+  std::vector<Range> whole_ranges;
+  for (std::size_t i = 0; i < edges.size(); ++i) {
+    if (edges[i].axis >= 0) continue;
+    per_tensor.push_back(i);
+    clipped_edges.push_back(edges[i]);
+    whole_ranges.push_back(ranges[i].front());
+  }
+  const std::vector<Histogram> histograms =
+      observe_histograms(graph, clipped_edges, whole_ranges, calibration);
+  for (std::size_t i = 0; i < per_tensor.size(); ++i)
+    ranges[per_tensor[i]] = {clip(histograms[i], whole_ranges[i])};
+  return ranges;
 }
 
 }  // namespace qhv

@@ -22,11 +22,16 @@ std::span<const Method> methods();
 /// Throws std::invalid_argument, listing the methods, if there is none of this name.
 const Method& find_method(const std::string& name);
 
-/// Runs the method, checks its plan against the graph and fills in the SQNR figures.
+/// Runs the method, checks its plan against the graph and fills in the plan's figures.
 QuantizedGraph quantize_graph(const Method& method, const Graph& graph, const Calibration& calibration);
 
 QuantizedGraph quantize_minmax(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_percentile(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_omse(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_easyquant(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_ptq4vit(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_qhyvit_released(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_qhyvit(const Graph& graph, const Calibration& calibration);
 
 // What the simple methods share.
 
@@ -34,5 +39,11 @@ QuantizedGraph quantize_percentile(const Graph& graph, const Calibration& calibr
 /// which belong to quantizable_edges(graph)[i].
 QuantizedGraph quantize_with_ranges(const Graph& graph, const Calibration& calibration, const char* method,
                                     const std::vector<std::vector<Range>>& ranges);
+
+/// Ranges for quantize_with_ranges: those seen per channel as they are, those per tensor as clip(histogram
+/// over the seen range, seen range) makes them.
+using ClippedRanges = std::vector<std::vector<Range>>;
+ClippedRanges clip_ranges(const Graph& graph, const Calibration& calibration,
+                          const std::function<Range(const Histogram&, const Range&)>& clip);
 
 }  // namespace qhv

@@ -26,21 +26,9 @@ Range best_range(const Histogram& histogram, int bits) {
 }  // namespace
 
 QuantizedGraph quantize_percentile(const Graph& graph, const Calibration& calibration) {
-  const std::vector<ObservedEdge> edges = quantizable_edges(graph);
-  std::vector<std::vector<Range>> ranges = observe_ranges(graph, edges, calibration);
-  std::vector<std::size_t> per_tensor;  // indices into edges
-  std::vector<ObservedEdge> clipped_edges;
-  std::vector<Range> whole_ranges;
-  for (std::size_t i = 0; i < edges.size(); ++i) {
-    if (edges[i].axis >= 0) continue;
-    per_tensor.push_back(i);
-    clipped_edges.push_back(edges[i]);
-    whole_ranges.push_back(ranges[i].front());
-  }
-  const std::vector<Histogram> histograms =
-      observe_histograms(graph, clipped_edges, whole_ranges, calibration);
-  for (std::size_t i = 0; i < per_tensor.size(); ++i)
-    ranges[per_tensor[i]] = {best_range(histograms[i], calibration.abits)};
+  const ClippedRanges ranges = clip_ranges(graph, calibration, [&](const Histogram& histogram, const Range&) {
+    return best_range(histogram, calibration.abits);
+  });
   return quantize_with_ranges(graph, calibration, "percentile", ranges);
 }
 

@@ -1,0 +1,206 @@
+#include "quant/methods/search_network.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "nn/shapes.h"
+#include "quant/bias_correction.h"
+#include "quant/equalize.h"
+#include "quant/fake_quant.h"
+
+namespace qhv {
+namespace {
+
+constexpr std::int64_t kSampleBytes = 800 << 20;
+
+const Tensor& weight_of(const Graph& graph, int node) {
+  return graph.params[std::size_t(graph.nodes[std::size_t(node)].params[0])].value;
+}
+
+/// Of all quantizable nodes, by node index.
+std::vector<SeenNode> see_nodes(const Graph& graph, const Calibration& calibration) {
+  const std::vector<Shape> shapes = infer_shapes(graph);
+  std::vector<ObservedEdge> edges = quantizable_edges(graph);
+  for (ObservedEdge& e : edges) {
+    const Node& node = graph.nodes[std::size_t(e.edge.node)];
+    const int rank = int(shapes[std::size_t(node.inputs[std::size_t(e.edge.slot)])].size());
+    e.axis = std::holds_alternative<Linear>(node.op) ? rank - 1 : 1;
+  }
+  const std::vector<std::vector<Range>> ranges = observe_ranges(graph, edges, calibration);
+  std::vector<SeenNode> seen(graph.nodes.size());
+  for (std::size_t i = 0; i < edges.size(); ++i)
+    seen[std::size_t(edges[i].edge.node)].inputs.push_back({edges[i].axis, ranges[i]});
+  for (const int node : quantizable_nodes(graph))
+    if (has_weight(graph.nodes[std::size_t(node)]))
+      seen[std::size_t(node)].weight = channel_ranges(weight_of(graph, node), 0);
+  return seen;
+}
+
+/// The same node with its input channels equalised.
+SeenNode equalized(const Graph& graph, int node, const SeenNode& seen, double exponent) {
+  SeenNode result = seen;
+  if (exponent == 0) return result;
+  SeenInput& input = result.inputs[0];
+  input.equalization = equalization(input.ranges, exponent);
+  for (std::size_t c = 0; c < input.ranges.size(); ++c) {
+    input.ranges[c].lo /= double(input.equalization[c]);
+    input.ranges[c].hi /= double(input.equalization[c]);
+  }
+  result.weight = channel_ranges(multiply_channels(weight_of(graph, node), input.equalization), 0);
+  return result;
+}
+
+LayerPlan& layer_of(QuantPlan& plan, const std::string& node) {
+  return *std::ranges::find(plan.layers, node, &LayerPlan::node);
+}
+
+std::vector<LayerQuantizers> quantizers_of(const Graph& graph, const Unit& unit, QuantPlan& plan) {
+  std::vector<LayerQuantizers> quantizers;
+  for (const int node : unit.layers) {
+    const LayerPlan& layer = layer_of(plan, graph.nodes[std::size_t(node)].name);
+    LayerQuantizers& q = quantizers.emplace_back();
+    for (const TensorPlan& input : layer.inputs) q.inputs.push_back(input.quantizer);
+    if (layer.weight) q.weight = layer.weight->quantizer;
+  }
+  return quantizers;
+}
+
+void put_into_plan(const Graph& graph, const Unit& unit, const std::vector<LayerQuantizers>& quantizers,
+                   const SearchScore& score, QuantPlan& plan) {
+  for (std::size_t i = 0; i < unit.layers.size(); ++i) {
+    LayerPlan& layer = layer_of(plan, graph.nodes[std::size_t(unit.layers[i])].name);
+    for (std::size_t slot = 0; slot < layer.inputs.size(); ++slot)
+      layer.inputs[slot].quantizer = quantizers[i].inputs[slot];
+    if (layer.weight) layer.weight->quantizer = quantizers[i].weight;
+    layer.equalization = quantizers[i].equalization;
+    layer.score = score;
+  }
+}
+
+/// Units in portions whose samples fit into memory together.
+std::vector<std::vector<Unit>> portions(const Graph& graph, const std::vector<Unit>& units,
+                                        std::size_t images) {
+  std::vector<std::vector<Unit>> result;
+  std::int64_t bytes = 0;
+  for (const Unit& unit : units) {
+    const std::int64_t of_unit = sample_bytes(graph, unit) * std::int64_t(images);
+    if (result.empty() || bytes + of_unit > kSampleBytes) {
+      result.emplace_back();
+      bytes = 0;
+    }
+    result.back().push_back(unit);
+    bytes += of_unit;
+  }
+  return result;
+}
+
+/// One unit: equalization of each layer first, then the search.
+class UnitSearch {
+ public:
+  UnitSearch(const Graph& graph, const Calibration& calibration, const SearchRecipe& recipe, const Unit& unit,
+             std::span<const UnitSample> samples, const std::vector<SeenNode>& seen)
+      : graph_(graph),
+        calibration_(calibration),
+        recipe_(recipe),
+        unit_(unit),
+        evaluator_(graph, unit, samples, recipe.metric, calibration.threads) {
+    for (const int node : unit.layers) seen_.push_back(seen[std::size_t(node)]);
+  }
+
+  /// The default parameters stay where the search finds nothing better.
+  SearchScore run(std::vector<LayerQuantizers>& quantizers) {
+    const std::vector<LayerQuantizers> defaults = quantizers;
+    const double before = evaluator_.objective(quantizers);
+    for (std::size_t layer = 0; layer < unit_.layers.size(); ++layer) equalize(layer, quantizers);
+    std::vector<SearchSpace> spaces;
+    for (std::size_t layer = 0; layer < unit_.layers.size(); ++layer)
+      spaces.push_back(recipe_.space(node(layer), seen_[layer], calibration_));
+    const double after = search_unit(evaluator_, unit_, quantizers, spaces, recipe_.grid).after;
+    if (after <= before) return {before, after};
+    quantizers = defaults;
+    return {before, before};
+  }
+
+ private:
+  const Node& node(std::size_t layer) const { return graph_.nodes[std::size_t(unit_.layers[layer])]; }
+
+  /// The exponent under which the best input scale loses least, with min-max weights.
+  void equalize(std::size_t layer, std::vector<LayerQuantizers>& quantizers) {
+    if (recipe_.equalizations.empty() || !has_weight(node(layer)) || is_depthwise(node(layer))) return;
+    double least = std::numeric_limits<double>::infinity();
+    LayerQuantizers best = quantizers[layer];
+    SeenNode best_seen = seen_[layer];
+    for (const double exponent : recipe_.equalizations) {
+      const SeenNode seen = equalized(graph_, unit_.layers[layer], seen_[layer], exponent);
+      std::vector<LayerQuantizers> trial = quantizers;
+      trial[layer].equalization = seen.inputs[0].equalization;
+      trial[layer].weight = symmetric_params(seen.weight, calibration_.wbits, 0);
+      const Family families[] = {
+          input_family(Scheme::kAffine, Granularity::kTensor, seen.inputs[0], calibration_.abits)};
+      Found found = search_operand(evaluator_, trial, {layer, 0}, false, families, recipe_.grid);
+      if (found.objective >= least) continue;
+      least = found.objective;
+      best = trial[layer];
+      best.inputs[0] = std::move(found.quantizer);
+      best_seen = seen;
+    }
+    quantizers[layer] = std::move(best);
+    seen_[layer] = std::move(best_seen);
+  }
+
+  const Graph& graph_;
+  const Calibration& calibration_;
+  const SearchRecipe& recipe_;
+  const Unit& unit_;
+  UnitEvaluator evaluator_;
+  std::vector<SeenNode> seen_;  // by layer
+};
+
+}  // namespace
+
+Family input_family(Scheme scheme, Granularity granularity, const SeenInput& seen, int bits) {
+  if (granularity == Granularity::kChannel) return {scheme, seen.axis, 1, seen.ranges, bits};
+  const bool spreads = !seen.equalization.empty();
+  return {scheme, spreads ? seen.axis : -1, 1, merge_groups(seen.ranges, int(seen.ranges.size())),
+          bits,   seen.equalization};
+}
+
+Family weight_family(Scheme scheme, Granularity granularity, const SeenNode& seen, int bits, int group) {
+  if (granularity == Granularity::kChannel) return {scheme, 0, group, merge_groups(seen.weight, group), bits};
+  return {scheme, -1, 1, merge_groups(seen.weight, int(seen.weight.size())), bits};
+}
+
+Family projection_family(const Node& node, const SeenNode& seen, int bits) {
+  const auto* linear = std::get_if<Linear>(&node.op);
+  const bool joint = linear && node.name.ends_with(".qkv");
+  return joint ? weight_family(Scheme::kSymmetric, Granularity::kChannel, seen, bits, int(linear->out / 3))
+               : weight_family(Scheme::kSymmetric, Granularity::kTensor, seen, bits);
+}
+
+QuantizedGraph search_network(const Graph& graph, const Calibration& calibration,
+                              const SearchRecipe& recipe) {
+  QuantizedGraph quantized{graph, {recipe.method, calibration.wbits, calibration.abits, {}}};
+  const QuantizedGraph defaults = quantize_minmax(graph, calibration);
+  quantized.plan.layers = defaults.plan.layers;
+  const std::vector<SeenNode> seen = see_nodes(graph, calibration);
+  const std::vector<Unit> units = search_units(graph, recipe.bridges);
+  double done = 0;
+  for (const std::vector<Unit>& portion : portions(graph, units, calibration.images.size())) {
+    const auto samples = sample_units(
+        graph, defaults, portion, calibration.images,
+        {.signal = recipe.signal, .seed = calibration.seed, .threads = calibration.threads, .progress = {}});
+    for (std::size_t u = 0; u < portion.size(); ++u) {
+      std::vector<LayerQuantizers> quantizers = quantizers_of(graph, portion[u], quantized.plan);
+      const SearchScore score =
+          UnitSearch(graph, calibration, recipe, portion[u], samples[u], seen).run(quantizers);
+      put_into_plan(graph, portion[u], quantizers, score, quantized.plan);
+      done += 1;
+      if (calibration.progress) calibration.progress("search", done / double(units.size()));
+    }
+  }
+  quantize_weights(quantized.graph, quantized.plan);
+  if (recipe.corrects_biases) correct_biases(quantized, graph, calibration.images, calibration.threads);
+  return quantized;
+}
+
+}  // namespace qhv

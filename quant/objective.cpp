@@ -1,0 +1,230 @@
+#include "quant/objective.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "nn/run.h"
+#include "quant/equalize.h"
+#include "tensor/parallel.h"
+#include "tensor/vectorize.h"
+
+namespace qhv {
+namespace {
+
+QHV_VECTORIZE double weighted_error(const real* a, const real* b, const real* weight, std::int64_t count) {
+  return sum(count, [&](std::int64_t i) {
+    const double e = double(a[i] - b[i]);
+    return double(weight[i]) * e * e;
+  });
+}
+QHV_VECTORIZE double squared_error(const real* a, const real* b, std::int64_t count) {
+  return sum(count, [&](std::int64_t i) {
+    const double e = double(a[i] - b[i]);
+    return e * e;
+  });
+}
+QHV_VECTORIZE double error_along(const real* a, const real* b, const real* direction, std::int64_t count) {
+  return sum(count, [&](std::int64_t i) { return double(direction[i]) * double(a[i] - b[i]); });
+}
+QHV_VECTORIZE double dot(const real* a, const real* b, std::int64_t count) {
+  return sum(count, [&](std::int64_t i) { return double(a[i]) * double(b[i]); });
+}
+/// The same for a row whose elements belong to one channel each.
+QHV_VECTORIZE void add_weighted_errors(const real* a, const real* b, const real* weight, double* sums,
+                                       std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const double e = double(a[i] - b[i]);
+    sums[i] += double(weight[i]) * e * e;
+  }
+}
+
+}  // namespace
+
+double Score::value(Metric metric) const {
+  if (metric == Metric::kError) return sums[0];
+  const double norms = std::sqrt(sums[1] * sums[2]);
+  return norms > 0 ? 1 - sums[0] / norms : sums[1] == sums[2] ? 0 : 1;
+}
+
+std::vector<Score> score_output(const Tensor& output, const UnitSample& sample, int axis, Metric metric) {
+  const Tensor& o = sample.output;
+  require(output.shape() == o.shape(), "score", "output ", output.shape(), ", float output ", o.shape());
+  const std::int64_t channels = o.dim(axis);
+  std::int64_t inner = 1;
+  for (int i = axis + 1; i < o.rank(); ++i) inner *= o.dim(i);
+  const std::int64_t rows = o.size() / inner;
+  std::vector<Score> scores{std::size_t(channels)};
+  const bool weighted = !sample.importance.values().empty();
+  if (metric == Metric::kError && inner == 1 && weighted && sample.direction.values().empty()) {
+    std::vector<double> sums(std::size_t(channels), 0.0);
+    for (std::int64_t first = 0; first < o.size(); first += channels)
+      add_weighted_errors(output.data() + first, o.data() + first, sample.importance.data() + first,
+                          sums.data(), channels);
+    for (std::size_t c = 0; c < sums.size(); ++c) scores[c].sums[0] = sums[c];
+    return scores;
+  }
+  std::vector<double> along(std::size_t(channels), 0.0);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const std::int64_t first = row * inner;
+    const std::size_t c = std::size_t(row % channels);
+    const real *a = output.data() + first, *b = o.data() + first;
+    std::array<double, 3>& sums = scores[c].sums;
+    if (metric == Metric::kCosine) {
+      sums[0] += dot(a, b, inner);
+      sums[1] += dot(b, b, inner);
+      sums[2] += dot(a, a, inner);
+      continue;
+    }
+    sums[0] +=
+        weighted ? weighted_error(a, b, sample.importance.data() + first, inner) : squared_error(a, b, inner);
+    if (!sample.direction.values().empty())
+      along[c] += error_along(a, b, sample.direction.data() + first, inner);
+  }
+  for (std::size_t c = 0; c < along.size(); ++c) scores[c].sums[0] += along[c] * along[c];
+  return scores;
+}
+
+/// What all candidates of an operand share for one image: the values of the unit's nodes before the layer,
+/// and the layer's inputs, quantised but for the one that is varied.
+struct UnitEvaluator::Prepared {
+  std::vector<Tensor> values;  // by node - range.begin, up to the layer
+  std::vector<Tensor> inputs;
+};
+
+namespace {
+
+/// Runs nodes of a unit for one image.
+struct UnitRun {
+  const Graph& graph;
+  const Unit& unit;
+  const UnitSample& sample;
+  std::vector<const Tensor*> values;  // by node - range.begin
+
+  const Tensor& value(int node) const {
+    if (node >= unit.range.begin) return *values[std::size_t(node - unit.range.begin)];
+    const auto at = std::ranges::find(unit.externals, node) - unit.externals.begin();
+    return sample.externals[std::size_t(at)];
+  }
+  std::vector<const Tensor*> inputs(int node) const {
+    std::vector<const Tensor*> result;
+    for (const int input : graph.nodes[std::size_t(node)].inputs) result.push_back(&value(input));
+    return result;
+  }
+  /// `weight`: in place of the graph's, or null.
+  Tensor run(int node, std::span<const Tensor* const> inputs, const Tensor* weight) const {
+    const Node& n = graph.nodes[std::size_t(node)];
+    std::vector<const Tensor*> params;
+    for (const int p : n.params) params.push_back(&graph.params[std::size_t(p)].value);
+    if (weight) params[0] = weight;
+    return run_node(n, inputs, params);
+  }
+};
+
+std::vector<const Tensor*> pointers_to(const std::vector<Tensor>& tensors) {
+  std::vector<const Tensor*> result;
+  for (const Tensor& t : tensors) result.push_back(&t);
+  return result;
+}
+
+std::vector<Tensor> quantized_inputs(const std::vector<const Tensor*>& inputs,
+                                     const std::vector<Quantizer>& q, int except = -1) {
+  std::vector<Tensor> result;
+  for (std::size_t slot = 0; slot < inputs.size(); ++slot)
+    result.push_back(int(slot) == except ? *inputs[slot] : fake_quantize(*inputs[slot], q[slot]));
+  return result;
+}
+
+}  // namespace
+
+UnitEvaluator::UnitEvaluator(const Graph& graph, const Unit& unit, std::span<const UnitSample> samples,
+                             Metric metric, int threads)
+    : graph_(graph), unit_(unit), samples_(samples), metric_(metric), threads_(threads) {
+  require(!samples.empty(), "search", "no samples");
+  const Tensor& output = samples[0].output;
+  axis_ = output_axis(graph, unit.output(), output.rank());
+  channels_ = std::size_t(output.dim(axis_));
+}
+
+Tensor UnitEvaluator::weight_of(std::size_t layer, const Quantizer& q,
+                                const std::vector<float>& equalization) const {
+  const Node& node = graph_.nodes[std::size_t(unit_.layers[layer])];
+  if (node.params.empty()) return Tensor();
+  return fake_quantize_weight(graph_.params[std::size_t(node.params[0])].value, q, equalization);
+}
+
+ScoreTable UnitEvaluator::score(const std::vector<LayerQuantizers>& quantizers, Operand operand,
+                                std::span<const Quantizer> candidates, int images) const {
+  const int begin = unit_.range.begin, node = unit_.layers[operand.layer];
+  std::vector<Tensor> weights;  // of the layers as they stand
+  for (std::size_t i = 0; i < unit_.layers.size(); ++i)
+    weights.push_back(weight_of(i, quantizers[i].weight, quantizers[i].equalization));
+  const auto layer_of = [&](int n) {
+    const auto at = std::ranges::find(unit_.layers, n);
+    return at == unit_.layers.end() ? -1 : int(at - unit_.layers.begin());
+  };
+  const auto run_inner = [&](const UnitRun& run, int n) {
+    const int layer = layer_of(n);
+    if (layer < 0) return run.run(n, run.inputs(n), nullptr);
+    const std::vector<Tensor> inputs = quantized_inputs(run.inputs(n), quantizers[std::size_t(layer)].inputs);
+    const Tensor& weight = weights[std::size_t(layer)];
+    return run.run(n, pointers_to(inputs), weight.values().empty() ? nullptr : &weight);
+  };
+
+  std::vector<Prepared> prepared{std::size_t(images)};
+  parallel_for(images, threads_, [&](std::int64_t i) {
+    Prepared& p = prepared[std::size_t(i)];
+    UnitRun run{graph_, unit_, samples_[std::size_t(i)], {}};
+    for (int n = begin; n < node; ++n) {
+      p.values.push_back(run_inner(run, n));
+      run.values = pointers_to(p.values);
+    }
+    p.inputs = quantized_inputs(run.inputs(node), quantizers[operand.layer].inputs, operand.slot);
+  });
+
+  const bool varies_weight = operand.slot == Operand::kWeight;
+  std::vector<Tensor> rounded(candidates.size());
+  if (varies_weight)
+    parallel_for(std::int64_t(candidates.size()), threads_, [&](std::int64_t c) {
+      rounded[std::size_t(c)] =
+          weight_of(operand.layer, candidates[std::size_t(c)], quantizers[operand.layer].equalization);
+    });
+
+  const std::int64_t count = std::int64_t(candidates.size());
+  std::vector<std::vector<Score>> items(std::size_t(count * images));
+  parallel_for(count * images, threads_, [&](std::int64_t item) {
+    const std::size_t image = std::size_t(item / count), candidate = std::size_t(item % count);
+    const Prepared& p = prepared[image];
+    std::vector<const Tensor*> inputs = pointers_to(p.inputs);
+    Tensor varied;
+    if (!varies_weight) {
+      varied = fake_quantize(*inputs[std::size_t(operand.slot)], candidates[candidate]);
+      inputs[std::size_t(operand.slot)] = &varied;
+    }
+    const Tensor& weight = varies_weight ? rounded[candidate] : weights[operand.layer];
+    UnitRun run{graph_, unit_, samples_[image], pointers_to(p.values)};
+    std::vector<Tensor> after;  // the layer and what follows
+    after.reserve(std::size_t(unit_.range.end - node));
+    after.push_back(run.run(node, inputs, weight.values().empty() ? nullptr : &weight));
+    run.values.push_back(&after.back());
+    for (int n = node + 1; n < unit_.range.end; ++n) {
+      after.push_back(run_inner(run, n));
+      run.values.push_back(&after.back());
+    }
+    items[std::size_t(item)] = score_output(after.back(), samples_[image], axis_, metric_);
+  });
+
+  ScoreTable table(candidates.size(), std::vector<Score>(channels_));
+  for (std::size_t item = 0; item < items.size(); ++item)
+    for (std::size_t c = 0; c < channels_; ++c) table[item % std::size_t(count)][c].add(items[item][c]);
+  return table;
+}
+
+double UnitEvaluator::objective(const std::vector<LayerQuantizers>& quantizers) const {
+  const Quantizer same[] = {quantizers[0].inputs[0]};
+  const ScoreTable table = score(quantizers, {0, 0}, same, images());
+  Score total;
+  for (const Score& channel : table[0]) total.add(channel);
+  return total.value(metric_);
+}
+
+}  // namespace qhv

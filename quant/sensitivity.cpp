@@ -1,0 +1,213 @@
+#include "quant/sensitivity.h"
+
+#include <cmath>
+#include <mutex>
+
+#include "nn/run.h"
+#include "nn/run_tape.h"
+#include "nn/shapes.h"
+#include "quant/fake_quant.h"
+#include "tensor/parallel.h"
+#include "tensor/rng.h"
+
+namespace qhv {
+namespace {
+
+/// Values of the units in one evaluation of the network.
+struct Gradients {
+  std::vector<Tensor> outputs, gradients;  // by unit
+};
+
+/// The gradient of a loss with respect to the logits [1, N].
+using LogitGradient = std::function<Tensor(const Tensor& logits)>;
+
+/// Runs `graph` with its inputs of quantised layers replaced by replace(edge, x), whose derivative is taken
+/// to be that of x, and differentiates at the units' outputs.
+Gradients differentiate(const Graph& graph, std::span<const Unit> units, const Tensor& image,
+                        const std::function<std::optional<Tensor>(Edge, const Tensor&)>& replace,
+                        const LogitGradient& loss) {
+  Tape tape;
+  const Var x = tape.borrow(image, true);
+  RecordOptions options{.range = {1, int(graph.nodes.size())}};
+  if (replace)
+    options.on_edge = [&](Edge edge, Var v) -> std::optional<Var> {
+      std::optional<Tensor> other = replace(edge, v.value());
+      if (!other) return std::nullopt;
+      for (std::int64_t i = 0; i < other->size(); ++i) (*other)[i] -= v.value()[i];
+      return add(v, tape.constant(std::move(*other)));
+    };
+  const Recorded run = record(tape, graph, {{0, x}}, options);
+  Gradients result;
+  for (const Unit& unit : units) {
+    const Var output = run.node(unit.output());
+    tape.keep(output);
+    result.outputs.push_back(output.value());
+  }
+  const Var logits = run.node(int(graph.nodes.size()) - 1);
+  tape.seed(logits, loss(logits.value()));
+  tape.backward();
+  for (const Unit& unit : units) result.gradients.push_back(tape.take_gradient(run.node(unit.output())));
+  return result;
+}
+
+/// p(logits) - target: of KL(target || p), and of the cross-entropy with it.
+LogitGradient against(const Tensor& target) {
+  return [&target](const Tensor& logits) {
+    Tensor gradient = softmax(logits);
+    for (std::int64_t i = 0; i < gradient.size(); ++i) gradient[i] -= target[i];
+    return gradient;
+  };
+}
+
+/// One-hot of a class drawn from the distribution p [1, N].
+Tensor drawn_label(const Tensor& p, std::uint64_t seed, std::uint64_t image) {
+  Tensor label(p.shape());
+  double left = unit_uniform(random_bits(seed, seed_of("fisher")), image);
+  std::int64_t chosen = 0;
+  while (chosen + 1 < p.size() && left >= double(p[chosen])) left -= double(p[chosen++]);
+  label[chosen] = 1;
+  return label;
+}
+
+/// The float network at the units; returns its answer, probabilities [1, N].
+Tensor sample_float(const Graph& graph, std::span<const Unit> units, const Tensor& image,
+                    std::span<UnitSample* const> samples) {
+  RunHooks hooks;
+  std::vector<std::vector<std::pair<std::size_t, int>>> wanted(graph.nodes.size());  // (unit, external or -1)
+  for (std::size_t u = 0; u < units.size(); ++u) {
+    samples[u]->externals.resize(units[u].externals.size());
+    for (std::size_t e = 0; e < units[u].externals.size(); ++e)
+      wanted[std::size_t(units[u].externals[e])].push_back({u, int(e)});
+    wanted[std::size_t(units[u].output())].push_back({u, -1});
+  }
+  hooks.on_node = [&](int node, std::span<const Tensor* const>, const Tensor& output) {
+    for (const auto& [u, external] : wanted[std::size_t(node)])
+      (external < 0 ? samples[u]->output : samples[u]->externals[std::size_t(external)]) = output;
+  };
+  return softmax(run(graph, image, hooks));
+}
+
+void square(Tensor& x) {
+  for (real& v : x.values()) v *= v;
+}
+
+/// diag(max(0, E[g e] / E[e^2])) from what `samples` hold: the gradient as `direction`, the error e as
+/// `importance`.
+void estimate_diagonal(std::vector<UnitSample>& samples) {
+  std::vector<double> ge(std::size_t(samples[0].output.size())), ee(ge.size());
+  for (const UnitSample& sample : samples)
+    for (std::size_t i = 0; i < ge.size(); ++i) {
+      const double e = sample.importance[std::int64_t(i)];
+      ge[i] += double(sample.direction[std::int64_t(i)]) * e;
+      ee[i] += e * e;
+    }
+  for (UnitSample& sample : samples)
+    for (std::size_t i = 0; i < ge.size(); ++i)
+      sample.importance[std::int64_t(i)] = real(ee[i] > 0 ? std::max(0.0, ge[i] / ee[i]) : 0.0);
+}
+
+/// Whether any element of the signal is not zero.
+bool has_signal(const std::string& name, const std::vector<UnitSample>& samples) {
+  bool any = false;
+  for (const UnitSample& sample : samples)
+    for (const Tensor* t : {&sample.importance, &sample.direction})
+      for (const real v : t->values()) {
+        require(std::isfinite(v), name, "the sensitivity signal is NaN or infinite");
+        any |= v != 0;
+      }
+  return any;
+}
+
+}  // namespace
+
+const char* signal_name(Signal signal) {
+  constexpr const char* kNames[] = {"none", "quantized", "fisher", "perturbation", "lowrank"};
+  return kNames[std::size_t(signal)];
+}
+
+std::vector<std::vector<UnitSample>> sample_units(const Graph& graph, const QuantizedGraph& defaults,
+                                                  std::span<const Unit> units, std::span<const Tensor> images,
+                                                  const SampleOptions& options) {
+  std::vector<std::vector<UnitSample>> all(units.size(), std::vector<UnitSample>(images.size()));
+  const RunHooks quantize = fake_quant_hooks(defaults.graph, defaults.plan);
+  std::mutex mutex;
+  std::size_t done = 0;
+  parallel_for(std::int64_t(images.size()), options.threads, [&](std::int64_t index) {
+    const std::size_t i = std::size_t(index);
+    const Tensor& image = images[i];
+    std::vector<UnitSample*> samples;
+    for (auto& of_unit : all) samples.push_back(&of_unit[i]);
+    const Tensor answer = sample_float(graph, units, image, samples);
+    switch (options.signal) {
+      case Signal::kNone:
+        break;
+      case Signal::kQuantized: {
+        Gradients q = differentiate(defaults.graph, units, image, quantize.on_edge, against(answer));
+        for (std::size_t u = 0; u < units.size(); ++u) {
+          square(q.gradients[u]);
+          samples[u]->importance = std::move(q.gradients[u]);
+        }
+        break;
+      }
+      case Signal::kFisher: {
+        const Tensor label = drawn_label(answer, options.seed, std::uint64_t(index));
+        Gradients f = differentiate(graph, units, image, {}, against(label));
+        for (std::size_t u = 0; u < units.size(); ++u) {
+          square(f.gradients[u]);
+          samples[u]->importance = std::move(f.gradients[u]);
+        }
+        break;
+      }
+      case Signal::kPerturbation: {
+        Gradients plus = differentiate(graph, units, image, quantize.on_edge, against(answer));
+        const auto mirrored = [&](Edge edge, const Tensor& x) {
+          std::optional<Tensor> y = quantize.on_edge(edge, x);
+          if (y)
+            for (std::int64_t k = 0; k < y->size(); ++k) (*y)[k] = 2 * x[k] - (*y)[k];
+          return y;
+        };
+        const Gradients minus = differentiate(graph, units, image, mirrored, against(answer));
+        for (std::size_t u = 0; u < units.size(); ++u) {
+          Tensor& h = plus.gradients[u];
+          for (std::int64_t k = 0; k < h.size(); ++k) {
+            const real width = std::abs(plus.outputs[u][k] - minus.outputs[u][k]);
+            h[k] = width > 0 ? std::abs(h[k] - minus.gradients[u][k]) / width : 0;
+          }
+          samples[u]->importance = std::move(h);
+        }
+        break;
+      }
+      case Signal::kLowRank: {
+        Gradients q = differentiate(defaults.graph, units, image, quantize.on_edge, against(answer));
+        for (std::size_t u = 0; u < units.size(); ++u) {
+          for (std::int64_t k = 0; k < q.outputs[u].size(); ++k) q.outputs[u][k] -= samples[u]->output[k];
+          samples[u]->importance = std::move(q.outputs[u]);
+          samples[u]->direction = std::move(q.gradients[u]);
+        }
+        break;
+      }
+    }
+    const std::lock_guard lock(mutex);
+    ++done;
+    if (options.progress) options.progress(double(done) / double(images.size()));
+  });
+  if (options.signal == Signal::kNone) return all;
+  bool any = false;
+  for (std::size_t u = 0; u < units.size(); ++u) {
+    if (options.signal == Signal::kLowRank) estimate_diagonal(all[u]);
+    any |= has_signal(graph.nodes[std::size_t(units[u].output())].name, all[u]);
+  }
+  require(any, signal_name(options.signal),
+          "the sensitivity signal is zero everywhere: the quantised network answers exactly as the float one "
+          "does");
+  return all;
+}
+
+std::int64_t sample_bytes(const Graph& graph, const Unit& unit) {
+  const std::vector<Shape> shapes = infer_shapes(graph);
+  std::int64_t elements = 3 * element_count(shapes[std::size_t(unit.output())]);
+  for (const int node : unit.externals) elements += element_count(shapes[std::size_t(node)]);
+  return elements * std::int64_t(sizeof(real));
+}
+
+}  // namespace qhv
