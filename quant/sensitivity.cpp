@@ -1,7 +1,7 @@
 #include "quant/sensitivity.h"
 
 #include <cmath>
-#include <mutex>
+#include <functional>
 
 #include "nn/run.h"
 #include "nn/run_tape.h"
@@ -130,8 +130,6 @@ std::vector<std::vector<UnitSample>> sample_units(const Graph& graph, const Quan
                                                   const SampleOptions& options) {
   std::vector<std::vector<UnitSample>> all(units.size(), std::vector<UnitSample>(images.size()));
   const RunHooks quantize = fake_quant_hooks(defaults.graph, defaults.plan);
-  std::mutex mutex;
-  std::size_t done = 0;
   parallel_for(std::int64_t(images.size()), options.threads, [&](std::int64_t index) {
     const std::size_t i = std::size_t(index);
     const Tensor& image = images[i];
@@ -187,9 +185,6 @@ std::vector<std::vector<UnitSample>> sample_units(const Graph& graph, const Quan
         break;
       }
     }
-    const std::lock_guard lock(mutex);
-    ++done;
-    if (options.progress) options.progress(double(done) / double(images.size()));
   });
   if (options.signal == Signal::kNone) return all;
   bool any = false;

@@ -22,7 +22,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 
@@ -40,7 +39,6 @@ struct SampleOptions {
   Signal signal = Signal::kQuantized;
   std::uint64_t seed = 0;  // of the labels that fisher draws
   int threads = 1;
-  std::function<void(double done)> progress = {};
 };
 
 /// What the float network `graph` has at the units, with the importance of their outputs: [unit][image].

@@ -39,10 +39,7 @@ SearchSpace space_of(const Graph& graph, const Node& node, const SeenNode& seen,
                                 : input_family(Scheme::kSymmetric, granularity, seen.inputs[slot], c.abits)});
   }
   if (seen.weight.empty()) return space;
-  if (std::holds_alternative<Conv2d>(node.op))
-    space.weight.push_back(weight_family(Scheme::kSymmetric, Granularity::kChannel, seen, c.wbits));
-  else
-    space.weight.push_back(projection_family(node, seen, c.wbits));
+  space.weight.push_back(operator_weight_family(node, seen, c.wbits));
   return space;
 }
 

@@ -170,11 +170,12 @@ Family weight_family(Scheme scheme, Granularity granularity, const SeenNode& see
   return {scheme, -1, 1, merge_groups(seen.weight, int(seen.weight.size())), bits};
 }
 
-Family projection_family(const Node& node, const SeenNode& seen, int bits) {
+Family operator_weight_family(const Node& node, const SeenNode& seen, int bits) {
   const auto* linear = std::get_if<Linear>(&node.op);
-  const bool joint = linear && node.name.ends_with(".qkv");
-  return joint ? weight_family(Scheme::kSymmetric, Granularity::kChannel, seen, bits, int(linear->out / 3))
-               : weight_family(Scheme::kSymmetric, Granularity::kTensor, seen, bits);
+  if (!linear) return weight_family(Scheme::kSymmetric, Granularity::kChannel, seen, bits);
+  return node.name.ends_with(".qkv")
+             ? weight_family(Scheme::kSymmetric, Granularity::kChannel, seen, bits, int(linear->out / 3))
+             : weight_family(Scheme::kSymmetric, Granularity::kTensor, seen, bits);
 }
 
 QuantizedGraph search_network(const Graph& graph, const Calibration& calibration,
@@ -186,9 +187,9 @@ QuantizedGraph search_network(const Graph& graph, const Calibration& calibration
   const std::vector<Unit> units = search_units(graph, recipe.bridges);
   double done = 0;
   for (const std::vector<Unit>& portion : portions(graph, units, calibration.images.size())) {
-    const auto samples = sample_units(
-        graph, defaults, portion, calibration.images,
-        {.signal = recipe.signal, .seed = calibration.seed, .threads = calibration.threads, .progress = {}});
+    const auto samples =
+        sample_units(graph, defaults, portion, calibration.images,
+                     {.signal = recipe.signal, .seed = calibration.seed, .threads = calibration.threads});
     for (std::size_t u = 0; u < portion.size(); ++u) {
       std::vector<LayerQuantizers> quantizers = quantizers_of(graph, portion[u], quantized.plan);
       const SearchScore score =

@@ -33,8 +33,10 @@ enum class Granularity { kTensor, kChannel };
 Family input_family(Scheme scheme, Granularity granularity, const SeenInput& seen, int bits);
 Family weight_family(Scheme scheme, Granularity granularity, const SeenNode& seen, int bits, int group = 1);
 
-/// Of a linear layer's weight, symmetric: one range for each of q, k and v in a joint projection, else one.
-Family projection_family(const Node& node, const SeenNode& seen, int bits);
+/// The granularity of PTQ4ViT's weights and of what grew from its code, symmetric: a range for each output
+/// channel of a convolution, for each of q, k and v of a joint projection, and one for any other linear
+/// layer.
+Family operator_weight_family(const Node& node, const SeenNode& seen, int bits);
 
 struct SearchRecipe {
   const char* method;
