@@ -19,6 +19,11 @@ constexpr Method kMethods[] = {
      "search of symmetric scales by gradient-weighted error, twin ranges after softmax and SiLU (arXiv "
      "2111.12293)",
      quantize_ptq4vit},
+    {"repq",
+     "as percentile, channels of normalised activations equalised, softmax outputs in powers of sqrt 2 "
+     "(arXiv "
+     "2212.08254)",
+     quantize_repq},
     {"qhyvit-released", "the rules of Q-HyViT's public code: symmetric, granularity by operator",
      quantize_qhyvit_released},
     {"qhyvit",
