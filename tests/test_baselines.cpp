@@ -1,10 +1,11 @@
-// RepQ-ViT on networks small enough to compute by hand what it decides.
+// RepQ-ViT and FQ-ViT on networks small enough to compute by hand what each of them decides.
 #include <cmath>
 #include <doctest/doctest.h>
 
 #include "nn/build.h"
 #include "quant/fake_quant.h"
 #include "quant/methods/methods.h"
+#include "quant/power_of_two.h"
 #include "tests/support.h"
 
 using namespace qhv;
@@ -133,4 +134,50 @@ TEST_CASE("repq: the softmax in powers of sqrt 2 below the largest value seen; t
   const LayerPlan& linear = layer_of(plan, "fc1");
   CHECK(uniform(linear.inputs[0].quantizer, "test").axis == 2);
   CHECK(linear.equalization.size() == 3);
+}
+
+TEST_CASE("fqvit: softmax in powers of two below 1, weights symmetric") {
+  const Graph graph = attention_graph();
+  const std::vector<Tensor> images = images_of({1, 3, 4, 4}, 2);
+  const QuantizedGraph quantized = quantized_by("fqvit", graph, images, 4);
+  const LayerPlan& context = layer_of(quantized.plan, "context");
+  CHECK(context.inputs[0].quantizer == Quantizer(LogUniform{1, 1, 15}));
+  CHECK(std::string(scheme_name(context.inputs[1].quantizer)) == "affine");
+  const LayerPlan& linear = layer_of(quantized.plan, "fc1");
+  CHECK(uniform(linear.weight->quantizer, "test") ==
+        symmetric_params(channel_ranges(graph.params[2].value, 0), 4, 0));
+  CHECK(linear.equalization.empty());
+
+  const RunHooks hooks = fake_quant_hooks(quantized.graph, quantized.plan);
+  const Tensor p = tensor_at(quantized.graph, images[0], "context", 0, hooks);
+  const Tensor exact = tensor_at(quantized.graph, images[0], "softmax", -1, hooks);
+  for (std::int64_t i = 0; i < p.size(); ++i)
+    CHECK(near(double(p[i]), std::exp2(-std::nearbyint(-std::log2(double(exact[i])))), 1e-7));
+}
+
+TEST_CASE("fqvit: power-of-two factors by hand") {
+  const QParams whole{{8}, {128}, -1, 0, 255};  // steps of 1, 2, 4 and 8; codes -128 .. 127
+  const Tensor x({1, 5, 3}, {100, 3, -5,        // fits into steps of 1
+                             200, -6, 2,        // of 2: 127 would clip 200
+                             400, -4, 12,       // of 4
+                             1000, -8, 16,      // of 8
+                             0, 0, 0});
+  const FactorErrors errors = factor_errors(x, whole, 1);
+  REQUIRE(errors.size() == 5);
+  CHECK(errors[0][0] == 0);
+  CHECK(errors[0][1] == 2);              // 3 -> 4, halves to even: -5 -> -4
+  CHECK(errors[1][0] == 73 * 73);        // 200 -> 127
+  CHECK(errors[1][2] == 2 * 2 + 2 * 2);  // -6 -> -8, halves to even: 2 -> 0
+  CHECK(errors[3][2] == 492 * 492);      // 1000 -> 508
+  const QParams q = power_of_two_factor(whole, 1, errors);
+  CHECK(q == QParams{{1, 2, 4, 8, 1}, std::vector<std::int32_t>(5, 128), 1, 0, 255});
+  CHECK(difference(fake_quantize(x, q), x, 0) == "");
+  CHECK(error_of([&] { factor_errors(x, q, 1); }) ==
+        "invalid_argument: [power of two] parameters per channel");
+
+  // Over several tensors errors add up, and the exponent that suits both wins.
+  FactorErrors both = factor_errors(Tensor({1, 1, 1}, {200}), whole, 1);
+  const FactorErrors second = factor_errors(Tensor({1, 1, 1}, {3}), whole, 1);
+  for (std::size_t i = 0; i < 4; ++i) both[0][i] += second[0][i];
+  CHECK(power_of_two_factor(whole, 1, both).scale[0] == 2);
 }

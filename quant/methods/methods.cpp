@@ -19,6 +19,7 @@ constexpr Method kMethods[] = {
      "search of symmetric scales by gradient-weighted error, twin ranges after softmax and SiLU (arXiv "
      "2111.12293)",
      quantize_ptq4vit},
+    {"fqvit", "as minmax, softmax outputs in powers of two (arXiv 2111.13824)", quantize_fqvit},
     {"repq",
      "as percentile, channels of normalised activations equalised, softmax outputs in powers of sqrt 2 "
      "(arXiv "

@@ -30,6 +30,7 @@ QuantizedGraph quantize_percentile(const Graph& graph, const Calibration& calibr
 QuantizedGraph quantize_omse(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_easyquant(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_ptq4vit(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_fqvit(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_repq(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_qhyvit_released(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_qhyvit(const Graph& graph, const Calibration& calibration);
