@@ -1,10 +1,12 @@
-// RepQ-ViT and FQ-ViT on networks small enough to compute by hand what each of them decides.
+// RepQ-ViT, FQ-ViT and HyQ on networks small enough to compute by hand what each of them decides.
 #include <cmath>
 #include <doctest/doctest.h>
 
 #include "nn/build.h"
+#include "quant/equalize.h"
 #include "quant/fake_quant.h"
 #include "quant/methods/methods.h"
+#include "quant/metrics.h"
 #include "quant/power_of_two.h"
 #include "tests/support.h"
 
@@ -64,6 +66,26 @@ Graph attention_graph() {
   for (std::size_t i = 0; i < graph.params.size(); ++i)
     graph.params[i].value = random_tensor(graph.params[i].value.shape(), i);
   return graph;
+}
+
+/// An inverted residual without BatchNorm.
+Graph residual_graph() {
+  Graph graph;
+  Value x = conv2d(input(graph, {6, 8, 8}), "r.conv1_1x1.conv", 8, {});
+  x = silu(x, "r.conv1_1x1.act");
+  x = silu(conv2d(x, "r.conv2_kxk.conv", 8, {.kernel = 3, .pad = 1, .groups = 8}), "r.conv2_kxk.act");
+  conv2d(x, "r.conv3_1x1.conv", 5, {});
+  for (std::size_t i = 0; i < graph.params.size(); ++i)
+    graph.params[i].value = random_tensor(graph.params[i].value.shape(), i);
+  return graph;
+}
+
+/// Images whose channel 2 is 50 times as large as the others.
+std::vector<Tensor> uneven_images() {
+  std::vector<Tensor> images = images_of({1, 6, 8, 8}, 4);
+  for (Tensor& image : images)
+    for (std::int64_t i = 2 * 64; i < 3 * 64; ++i) image[i] *= 50;
+  return images;
 }
 
 }  // namespace
@@ -180,4 +202,83 @@ TEST_CASE("fqvit: power-of-two factors by hand") {
   const FactorErrors second = factor_errors(Tensor({1, 1, 1}, {3}), whole, 1);
   for (std::size_t i = 0; i < 4; ++i) both[0][i] += second[0][i];
   CHECK(power_of_two_factor(whole, 1, both).scale[0] == 2);
+}
+
+TEST_CASE("hyq: the minimum of what a depthwise convolution reads is SiLU's") {
+  const Graph graph = residual_graph();
+  const std::vector<Tensor> images = uneven_images();
+  const LayerPlan layer = layer_of(quantized_by("hyq", graph, images, 6).plan, "r.conv2_kxk.conv");
+  std::vector<Range> seen;
+  for (const Tensor& image : images)
+    seen = merge(seen, channel_ranges(tensor_at(graph, image, "r.conv2_kxk.conv", 0), 1));
+  for (Range& range : seen) {
+    CHECK(range.lo > kSiluMinimum - 1e-6);
+    range.lo = kSiluMinimum;
+  }
+  CHECK(uniform(layer.inputs[0].quantizer, "test") == affine_params(seen, 6, 1));
+  CHECK(layer.equalization.empty());
+
+  Graph other;  // nothing is fixed where the depthwise convolution reads something else
+  conv2d(input(other, {2, 4, 4}), "depthwise", 2, {.kernel = 3, .pad = 1, .groups = 2});
+  other.params[0].value = random_tensor({2, 1, 3, 3}, 0);
+  const std::vector<Tensor> plain = images_of({1, 2, 4, 4}, 1);
+  CHECK(uniform(quantized_by("hyq", other, plain, 6).plan.layers[0].inputs[0].quantizer, "test") ==
+        affine_params(channel_ranges(plain[0], 1), 6, 1));
+}
+
+TEST_CASE("hyq: learnt factors lower the error of a layer whose channels differ by a factor of 50") {
+  const Graph graph = residual_graph();
+  const std::vector<Tensor> images = uneven_images();
+  const QuantizedGraph quantized = quantized_by("hyq", graph, images, 6);
+  const std::string name = "r.conv1_1x1.conv";
+  const LayerPlan& layer = layer_of(quantized.plan, name);
+  REQUIRE(layer.equalization.size() == 6);
+  for (const float a : layer.equalization) CHECK(a > 0);
+  CHECK(layer.equalization[2] > 3 * layer.equalization[0]);
+
+  // The plan is that of min-max ranges under these factors.
+  std::vector<Range> seen;
+  for (const Tensor& image : images) seen = merge(seen, channel_ranges(image, 1));
+  Range whole;
+  for (std::size_t c = 0; c < 6; ++c) {
+    const double a = double(layer.equalization[c]);
+    whole = merge(whole, {seen[c].lo / a, seen[c].hi / a});
+  }
+  CHECK(uniform(layer.inputs[0].quantizer, "test") ==
+        spread(affine_params({whole}, 6), layer.equalization, 1));
+  CHECK(uniform(layer.weight->quantizer, "test") ==
+        symmetric_params(channel_ranges(multiply_channels(graph.params[0].value, layer.equalization), 0), 6,
+                         0));
+
+  // Against the same layer with factors of 1, over all pixels, which are the sample here.
+  const auto error = [&](const QuantizedGraph& q) {
+    Sqnr sqnr;
+    for (const Tensor& image : images)
+      sqnr.add(tensor_at(graph, image, name, -1),
+               tensor_at(q.graph, image, name, -1, fake_quant_hooks(q.graph, q.plan)));
+    return sqnr.noise / (4 * 8 * 64);
+  };
+  const double before = error(quantized_by("minmax", graph, images, 6)), after = error(quantized);
+  CHECK(after < 0.3 * before);
+  REQUIRE(layer.score.has_value());
+  CHECK(near(layer.score->before, before, 1e-5 * before));
+  CHECK(near(layer.score->after, after, 1e-5 * after));
+}
+
+TEST_CASE("hyq: the same bits with 1 and 2 threads; factors stay 1 where they cannot help") {
+  const Graph graph = residual_graph();
+  const std::vector<Tensor> images = uneven_images();
+  const QuantizedGraph one = quantized_by("hyq", graph, images, 6, 1),
+                       two = quantized_by("hyq", graph, images, 6);
+  CHECK(one.plan == two.plan);
+  for (std::size_t i = 0; i < one.graph.params.size(); ++i)
+    CHECK(difference(one.graph.params[i].value, two.graph.params[i].value, 0) == "");
+
+  Graph exact;  // weights and pixels that are codes already
+  conv2d(input(exact, {2, 1, 2}), "r.conv3_1x1.conv", 1, {});
+  exact.params[0].value = Tensor({1, 2, 1, 1}, {7, -3});
+  const std::vector<Tensor> codes{Tensor({1, 2, 1, 2}, {15, 3, 0, 6})};
+  const LayerPlan layer = quantized_by("hyq", exact, codes, 4).plan.layers[0];
+  CHECK(layer.equalization.empty());
+  CHECK(layer.score == SearchScore{0, 0});
 }

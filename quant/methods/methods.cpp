@@ -25,6 +25,8 @@ constexpr Method kMethods[] = {
      "(arXiv "
      "2212.08254)",
      quantize_repq},
+    {"hyq", "as minmax, channels before 1x1 convolutions scaled by learnt factors (HyQ, IJCAI 2024)",
+     quantize_hyq},
     {"qhyvit-released", "the rules of Q-HyViT's public code: symmetric, granularity by operator",
      quantize_qhyvit_released},
     {"qhyvit",

@@ -32,6 +32,7 @@ QuantizedGraph quantize_easyquant(const Graph& graph, const Calibration& calibra
 QuantizedGraph quantize_ptq4vit(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_fqvit(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_repq(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_hyq(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_qhyvit_released(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_qhyvit(const Graph& graph, const Calibration& calibration);
 
