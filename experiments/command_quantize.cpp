@@ -9,6 +9,7 @@
 #include "experiments/peak_memory.h"
 #include "experiments/progress.h"
 #include "experiments/quantize.h"
+#include "experiments/search_file.h"
 #include "tensor/file.h"
 
 namespace qhv {
@@ -28,12 +29,21 @@ void quantize(const Options& options, const GlobalOptions& global) {
   require_writable(options.out);
   const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
   const QuantizeOptions& how = options.quantize;
+  const std::vector<Tensor> images = calibration_images(how, preprocess, global);
+  Calibration calibration = calibration_of(how, images, global);
+  const SearchFile search(options.out, how.method, model, calibration);
   {
     Progress progress(global.quiet);
-    model = quantize_model(std::move(model), preprocess, how, global,
-                           [&](const char* stage, double done) { progress.update(stage, done); });
+    calibration.progress = [&](const char* stage, double done) { progress.update(stage, done); };
+    calibration.save = [&](const QuantPlan& so_far) { search.save(so_far); };
+    calibration.found = search.found();
+    if (calibration.found && !global.quiet)
+      std::fprintf(stderr, "goes on from %s.search: %zu layers are found\n", options.out.c_str(),
+                   calibration.found->layers.size());
+    model = quantize_model(std::move(model), preprocess, how.method, calibration);
   }
   save_quantized(options.out, model);
+  search.remove();
 
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const auto bytes = std::int64_t(std::filesystem::file_size(options.out));
@@ -47,6 +57,7 @@ void quantize(const Options& options, const GlobalOptions& global) {
                       {"abits", how.abits},
                       {"images", how.images},
                       {"seed", global.seed},
+                      {"full", how.full},
                       {"seconds", seconds},
                       {"peak_bytes", peak_bytes()},
                       {"file_bytes", bytes},

@@ -10,7 +10,7 @@ namespace qhv {
 namespace {
 
 struct Options {
-  std::vector<std::string> models, methods = method_names(), bits;
+  std::vector<std::string> models, methods = method_names(false), bits;
   ComparisonOptions comparison;
 };
 

@@ -97,7 +97,10 @@ class Comparison {
     how.wbits = key.wbits;
     how.abits = key.abits;
     const auto start = std::chrono::steady_clock::now();
-    const Model quantized = quantize_model(subject.model, subject.preprocess, how, global_, report);
+    const std::vector<Tensor> images = calibration_images(how, subject.preprocess, global_);
+    Calibration calibration = calibration_of(how, images, global_);
+    calibration.progress = report;
+    const Model quantized = quantize_model(subject.model, subject.preprocess, key.method, calibration);
     row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     row.bytes = quantized_bytes(quantized, options_.out);
     measure(row, quantized, subject, report);

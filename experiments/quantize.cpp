@@ -32,14 +32,19 @@ void add_calibration_options(CLI::App& command, QuantizeOptions& options) {
       ->transform(CLI::CheckedTransformer(signal_names(), CLI::ignore_case))
       ->option_text("SIGNAL");
   command.add_option("--search", options.flavour, "fast (default), or plain: every candidate on every image")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Flavour>{{"fast", Flavour::kFast}, {"plain", Flavour::kPlain}}))
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Flavour>{
+          {flavour_name(Flavour::kFast), Flavour::kFast}, {flavour_name(Flavour::kPlain), Flavour::kPlain}}))
       ->option_text("FLAVOUR");
+  command.add_flag(
+      "--full", options.full,
+      "Quantise the inputs of normalisations, SiLU, softmax, additions and pooling too: all that "
+      "an integer engine needs");
 }
 
-std::vector<std::string> method_names() {
+std::vector<std::string> method_names(bool ablation) {
   std::vector<std::string> names;
-  for (const Method& method : methods()) names.push_back(method.name);
+  for (const Method& method : methods())
+    if (ablation || !method.ablation) names.push_back(method.name);
   return names;
 }
 
@@ -56,21 +61,29 @@ Model load_float_model(const std::string& path, std::optional<int> res, const Gl
   return model;
 }
 
-Model quantize_model(Model model, const Preprocess& preprocess, const QuantizeOptions& options,
-                     const GlobalOptions& global,
-                     const std::function<void(const char* stage, double done)>& progress) {
-  const std::vector<std::string> chosen =
-      sample_images(list_images(options.calib), options.images, global.seed);
-  const std::vector<Tensor> images = load_images(chosen, preprocess, global.threads);
-  const Calibration calibration{.images = images,
-                                .wbits = options.wbits,
-                                .abits = options.abits,
-                                .threads = global.threads,
-                                .seed = std::uint64_t(global.seed),
-                                .signal = options.signal,
-                                .flavour = options.flavour,
-                                .progress = progress};
-  QuantizedGraph quantized = quantize_graph(find_method(options.method), model.graph, calibration);
+std::vector<Tensor> calibration_images(const QuantizeOptions& options, const Preprocess& preprocess,
+                                       const GlobalOptions& global) {
+  const std::vector<std::string> all = list_images(options.calib);
+  if (int(all.size()) < options.images)
+    file_error(options.calib, "has ", all.size(), " images, ", options.images, " are wanted (--images)");
+  return load_images(sample_images(all, options.images, global.seed), preprocess, global.threads);
+}
+
+Calibration calibration_of(const QuantizeOptions& options, std::span<const Tensor> images,
+                           const GlobalOptions& global) {
+  return {.images = images,
+          .wbits = options.wbits,
+          .abits = options.abits,
+          .threads = global.threads,
+          .seed = std::uint64_t(global.seed),
+          .signal = options.signal,
+          .flavour = options.flavour,
+          .full = options.full};
+}
+
+Model quantize_model(Model model, const Preprocess& preprocess, const std::string& method,
+                     const Calibration& calibration) {
+  QuantizedGraph quantized = quantize_graph(find_method(method), model.graph, calibration);
   model.graph = std::move(quantized.graph);
   model.plan = std::move(quantized.plan);
   model.preprocess = preprocess_to_json(preprocess);

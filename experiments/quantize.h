@@ -18,21 +18,30 @@ struct QuantizeOptions {
   int wbits = 8, abits = 8;
   Signal signal = Signal::kQuantized;
   Flavour flavour = Flavour::kFast;
+  bool full = false;
 };
 
-/// Adds --calib, --images, --signal and --search.
+/// Adds --calib, --images, --signal, --search and --full.
 void add_calibration_options(CLI::App& command, QuantizeOptions& options);
 
-std::vector<std::string> method_names();
+/// Of all methods, or without the variants of the ablation.
+std::vector<std::string> method_names(bool ablation = true);
 /// "One of", and a line with the name and the summary of each method.
 std::string method_help();
 
 /// load_model, and check that the model is a float one that --engine allows.
 Model load_float_model(const std::string& path, std::optional<int> res, const GlobalOptions& global);
 
-/// Draws and prepares the calibration images and runs the method. The result remembers the preprocessing.
-Model quantize_model(Model model, const Preprocess& preprocess, const QuantizeOptions& options,
-                     const GlobalOptions& global,
-                     const std::function<void(const char* stage, double done)>& progress);
+/// Draws and prepares the calibration images. Too few are a std::runtime_error that names the folder.
+std::vector<Tensor> calibration_images(const QuantizeOptions& options, const Preprocess& preprocess,
+                                       const GlobalOptions& global);
+
+/// What the options say to a method. The images must outlive it.
+Calibration calibration_of(const QuantizeOptions& options, std::span<const Tensor> images,
+                           const GlobalOptions& global);
+
+/// Runs the method. The result remembers the preprocessing.
+Model quantize_model(Model model, const Preprocess& preprocess, const std::string& method,
+                     const Calibration& calibration);
 
 }  // namespace qhv

@@ -21,8 +21,13 @@ struct Calibration {
   std::uint64_t seed = 0;
   Signal signal = Signal::kQuantized;  // of the methods that weigh errors by sensitivity
   Flavour flavour = Flavour::kFast;    // of those that search
+  bool full = false;                   // whether normalisations, SiLU, softmax, additions are quantised too
   /// Called from one thread at a time with the stage's name and the share done, 0 to 1.
   std::function<void(const char* stage, double done)> progress = {};
+  // A search can be interrupted: it hands out the layers found so far after each unit, and takes those of an
+  // earlier run, from the same search, as found.
+  std::function<void(const QuantPlan& so_far)> save = {};
+  const QuantPlan* found = nullptr;
 };
 
 /// An edge to look at, and how finely: as one tensor (axis -1) or by the index of an axis.

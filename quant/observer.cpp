@@ -93,9 +93,14 @@ Range Histogram::quantile_range(double fraction) const {
 }
 
 double Histogram::quantization_error(const QParams& q) const {
+  return error_after([](double x) { return x; }, q);
+}
+
+double Histogram::error_after(double (*f)(double), const QParams& q) const {
   double error = 0, total = 0;
   for (std::size_t bin = 0; bin < counts_.size(); ++bin) {
-    const double x = center(bin), difference = x - fake_quantize(x, q), count = double(counts_[bin]);
+    if (counts_[bin] == 0) continue;
+    const double x = center(bin), difference = f(x) - f(fake_quantize(x, q)), count = double(counts_[bin]);
     error += count * difference * difference;
     total += count;
   }

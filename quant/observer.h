@@ -38,6 +38,9 @@ class Histogram {
   /// Mean squared error of quantising the values, each taken at its bin's centre.
   double quantization_error(const QParams& q) const;
 
+  /// The same behind a function: the mean of (f(x^) - f(x))^2. The parameters are per tensor.
+  double error_after(double (*f)(double), const QParams& q) const;
+
  private:
   double center(std::size_t bin) const { return range_.lo + (double(bin) + 0.5) * width_; }
 

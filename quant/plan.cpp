@@ -69,16 +69,36 @@ struct IsQuantizable {
   }
 };
 
+struct IsFullOnly {
+  bool operator()(const Silu&) const { return true; }
+  bool operator()(const Softmax&) const { return true; }
+  bool operator()(const Mul&) const { return true; }
+  bool operator()(const GlobalAvgPool&) const { return true; }
+  bool operator()(const LayerNorm&) const { return true; }
+  bool operator()(const GroupNorm&) const { return true; }
+  bool operator()(const Add&) const { return true; }
+  bool operator()(const ResizeBilinear&) const { return true; }
+  template <typename Other>
+  bool operator()(const Other&) const {
+    return false;
+  }
+};
+
 bool is_quantizable(const Node& node) { return std::visit(IsQuantizable{}, node.op); }
+bool is_full_only(const Node& node) { return std::visit(IsFullOnly{}, node.op); }
+
+std::vector<int> nodes_that(const Graph& graph, bool (*are)(const Node&)) {
+  std::vector<int> nodes;
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i)
+    if (are(graph.nodes[i])) nodes.push_back(int(i));
+  return nodes;
+}
 
 }  // namespace
 
-std::vector<int> quantizable_nodes(const Graph& graph) {
-  std::vector<int> nodes;
-  for (std::size_t i = 0; i < graph.nodes.size(); ++i)
-    if (is_quantizable(graph.nodes[i])) nodes.push_back(int(i));
-  return nodes;
-}
+std::vector<int> quantizable_nodes(const Graph& graph) { return nodes_that(graph, is_quantizable); }
+
+std::vector<int> full_nodes(const Graph& graph) { return nodes_that(graph, is_full_only); }
 
 bool has_weight(const Node& node) { return is_quantizable(node) && !node.params.empty(); }
 
@@ -98,14 +118,21 @@ std::string plan_to_json(const QuantPlan& plan) {
     if (layer.score) j["score"] = {layer.score->before, layer.score->after};
     layers.push_back(std::move(j));
   }
-  return json{{"method", plan.method}, {"wbits", plan.wbits}, {"abits", plan.abits}, {"layers", layers}}
+  const json made{{"images", plan.made.images},
+                  {"seed", plan.made.seed},
+                  {"signal", plan.made.signal},
+                  {"search", plan.made.search}};
+  return json{{"method", plan.method}, {"wbits", plan.wbits}, {"abits", plan.abits},
+              {"full", plan.full},     {"made", made},        {"layers", layers}}
       .dump();
 }
 
 QuantPlan plan_from_json(const std::string& text, const std::string& where) {
   try {
     const json j = json::parse(text);
-    QuantPlan plan{j.at("method"), j.at("wbits"), j.at("abits"), {}};
+    QuantPlan plan{j.at("method"), j.at("wbits"), j.at("abits"), {}, j.at("full")};
+    const json& made = j.at("made");
+    plan.made = {made.at("images"), made.at("seed"), made.at("signal"), made.at("search")};
     for (const json& l : j.at("layers")) {
       LayerPlan layer{
           .node = l.at("node"), .op = l.at("op"), .inputs = {}, .sqnr_db = decibels(l.at("sqnr_db"))};
@@ -127,8 +154,8 @@ void validate(const QuantPlan& plan, const Graph& graph) {
   for (const LayerPlan& layer : plan.layers) {
     require(seen.insert(layer.node).second, layer.node, "two plans for one layer");
     const Node& node = graph.nodes[std::size_t(find_node(graph, layer.node))];
-    require(is_quantizable(node) && layer.op == op_name(node.op), layer.node, "the plan is for ", layer.op,
-            ", the layer is ", op_name(node.op));
+    require((is_quantizable(node) || is_full_only(node)) && layer.op == op_name(node.op), layer.node,
+            "the plan is for ", layer.op, ", the layer is ", op_name(node.op));
     require(layer.inputs.size() == node.inputs.size(), layer.node, layer.inputs.size(), " input plans for ",
             node.inputs.size(), " inputs");
     for (std::size_t i = 0; i < layer.inputs.size(); ++i)
@@ -147,6 +174,13 @@ void validate(const QuantPlan& plan, const Graph& graph) {
     for (const float a : layer.equalization)
       require(std::isfinite(a) && a > 0, layer.node, "factor of equalization ", a);
   }
+  for (const int node : quantizable_nodes(graph))
+    require(seen.contains(graph.nodes[std::size_t(node)].name), graph.nodes[std::size_t(node)].name,
+            "no plan for this layer");
+  for (const int node : full_nodes(graph))
+    require(
+        seen.contains(graph.nodes[std::size_t(node)].name) == plan.full, graph.nodes[std::size_t(node)].name,
+        plan.full ? "no plan for this node of a full plan" : "a plan for this node, but the plan is partial");
 }
 
 }  // namespace qhv

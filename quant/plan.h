@@ -42,10 +42,20 @@ struct LayerPlan {
   bool operator==(const LayerPlan&) const = default;
 };
 
+/// How a plan was made: with it and the calibration images it can be made again.
+struct Provenance {
+  int images = 0;
+  std::uint64_t seed = 0;
+  std::string signal = "none", search = "fast";  // of methods that use them
+  bool operator==(const Provenance&) const = default;
+};
+
 struct QuantPlan {
   std::string method;
   int wbits = 8, abits = 8;
   std::vector<LayerPlan> layers;
+  bool full = false;  // whether full_nodes are in it
+  Provenance made = {};
 
   bool operator==(const QuantPlan&) const = default;
 };
@@ -58,6 +68,10 @@ struct QuantizedGraph {
 /// The nodes of the partial scheme of Q-HyViT (arXiv 2303.12557, section 4.1): every convolution, linear
 /// layer and matrix product; their inputs and weights are quantised, everything else stays in floating point.
 std::vector<int> quantizable_nodes(const Graph& graph);
+
+/// The nodes that a full plan has besides: all others that compute with values and do not only move, clip or
+/// sum them. Their inputs are quantised (full.h).
+std::vector<int> full_nodes(const Graph& graph);
 
 /// Whether params[0] of the node is a weight to quantise; its quantiser is a uniform one.
 bool has_weight(const Node& node);

@@ -142,6 +142,8 @@ class FamilySearch {
 
 }  // namespace
 
+const char* flavour_name(Flavour flavour) { return flavour == Flavour::kFast ? "fast" : "plain"; }
+
 QParams member(const Family& family, std::span<const double> factors) {
   require(factors.size() == family.ranges.size(), "search", factors.size(), " factors for ",
           family.ranges.size(), " ranges");

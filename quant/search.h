@@ -44,6 +44,9 @@ QParams member(const Family& family, std::span<const double> factors);
 
 enum class Flavour { kFast, kPlain };
 
+/// "fast" or "plain".
+const char* flavour_name(Flavour flavour);
+
 struct SearchGrid {
   double alpha = 0.01, beta = 1.2;
   int candidates = 100;

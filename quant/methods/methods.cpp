@@ -1,6 +1,9 @@
 #include "quant/methods/methods.h"
 
+#include <algorithm>
+
 #include "quant/fake_quant.h"
+#include "quant/full.h"
 
 namespace qhv {
 namespace {
@@ -32,6 +35,14 @@ constexpr Method kMethods[] = {
     {"qhyvit",
      "search over scale, granularity and scheme; bridge blocks judged by their output (arXiv 2303.12557)",
      quantize_qhyvit},
+    {"ablation-base", "qhyvit's base: symmetric, granularity by operator, scales of the ranges seen",
+     quantize_ablation_base, true},
+    {"ablation-scale", "the base, scales searched", quantize_ablation_scale, true},
+    {"ablation-granularity", "the same, granularity searched", quantize_ablation_granularity, true},
+    {"ablation-scheme", "the same, scheme searched", quantize_ablation_scheme, true},
+    {"ablation-bridge", "the same, bridge blocks judged by their output", quantize_ablation_bridge, true},
+    {"ablation-equalization", "the same, equalization: all of qhyvit but bias correction",
+     quantize_ablation_equalization, true},
 };
 
 }  // namespace
@@ -48,8 +59,21 @@ const Method& find_method(const std::string& name) {
 }
 
 QuantizedGraph quantize_graph(const Method& method, const Graph& graph, const Calibration& calibration) {
+  const std::span<const Tensor> images = calibration.images;
+  require(!images.empty(), "calibrate", "no images");
+  require(
+      images.size() == 1 ||
+          std::ranges::any_of(
+              images, [&](const Tensor& x) { return !std::ranges::equal(x.values(), images[0].values()); }),
+      "calibrate", "all ", images.size(), " images are the same");
   QuantizedGraph quantized = method.run(graph, calibration);
-  validate(quantized.plan, quantized.graph);
+  QuantPlan& plan = quantized.plan;
+  if (calibration.full) add_full_layers(plan, graph, calibration);
+  std::ranges::sort(plan.layers, {}, [&](const LayerPlan& layer) { return find_node(graph, layer.node); });
+  plan.full = calibration.full;
+  plan.made = {int(calibration.images.size()), calibration.seed, signal_name(calibration.signal),
+               flavour_name(calibration.flavour)};
+  validate(plan, quantized.graph);
   measure_plan(quantized, graph, calibration.images, calibration.threads);
   return quantized;
 }

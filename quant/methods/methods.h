@@ -15,6 +15,7 @@ struct Method {
   const char* name;
   const char* summary;
   QuantizedGraph (*run)(const Graph& graph, const Calibration& calibration);
+  bool ablation = false;  // qhyvit with ingredients left out: not for use, but to see what each one gives
 };
 
 std::span<const Method> methods();
@@ -35,6 +36,12 @@ QuantizedGraph quantize_repq(const Graph& graph, const Calibration& calibration)
 QuantizedGraph quantize_hyq(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_qhyvit_released(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_qhyvit(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_ablation_base(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_ablation_scale(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_ablation_granularity(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_ablation_scheme(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_ablation_bridge(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_ablation_equalization(const Graph& graph, const Calibration& calibration);
 
 // What the simple methods share.
 

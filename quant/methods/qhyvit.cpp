@@ -10,53 +10,114 @@
 //   that
 //     many values are near to
 //   - at the end, biases take back the shift of the means (bias_correction.h): on MobileViTv1-XXS at W6A6
-//   that is a
-//     point of top-1
+//   that
+//     is a point of top-1
+//
+// The ablation of the paper (its table of scale, granularity, scheme and bridge) is the same code with fewer
+// ingredients, each variant having one more than the one before.
 #include "quant/methods/search_network.h"
 
 namespace qhv {
 namespace {
 
-struct Freedom {
-  bool granularity = true, scheme = true;
+struct Ingredients {
+  bool scale = false;        // searched; otherwise that of the range seen
+  bool granularity = false;  // by tensor or by channel; otherwise the operator decides, as in PTQ4ViT
+  bool scheme = false;       // symmetric or affine; otherwise symmetric
+  bool bridges = false;      // judged by their output; otherwise each layer by its own
+  bool equalization = false;
+  bool bias_correction = false;
 };
 
+constexpr Ingredients kEverything{true, true, true, true, true, true};
+
+std::vector<Family> input_families(const SeenInput& input, bool by_channel, bool by_tensor, bool scheme,
+                                   int bits) {
+  std::vector<Scheme> schemes{Scheme::kSymmetric};
+  if (scheme) schemes = {Scheme::kAffine, Scheme::kAffineUpper, Scheme::kSymmetric};
+  std::vector<Family> families;
+  for (const Scheme s : schemes) {
+    if (by_channel) families.push_back(input_family(s, Granularity::kChannel, input, bits));
+    if (by_tensor) families.push_back(input_family(s, Granularity::kTensor, input, bits));
+  }
+  return families;
+}
+
+std::vector<Family> weight_families(const Node& node, const SeenNode& seen, const Ingredients& with,
+                                    int bits) {
+  std::vector<Family> families;
+  for (const Scheme scheme : {Scheme::kSymmetric, Scheme::kAffine}) {
+    if (scheme == Scheme::kAffine && !with.scheme) continue;
+    if (!with.granularity) {
+      families.push_back(operator_weight_family(node, seen, bits, scheme));
+      continue;
+    }
+    families.push_back(weight_family(scheme, Granularity::kChannel, seen, bits));
+    families.push_back(weight_family(scheme, Granularity::kTensor, seen, bits));
+  }
+  return families;
+}
+
 SearchSpace space_of(const Node& node, const SeenNode& seen, const Calibration& calibration,
-                     Freedom freedom) {
+                     const Ingredients& with) {
   SearchSpace space;
   const bool product = std::holds_alternative<MatMul>(node.op);
-  const bool channels = product || (freedom.granularity && is_depthwise(node));
-  for (const SeenInput& input : seen.inputs) {
-    std::vector<Family>& families = space.inputs.emplace_back();
-    std::vector<Scheme> schemes{Scheme::kSymmetric};
-    if (freedom.scheme) schemes = {Scheme::kAffine, Scheme::kAffineUpper, Scheme::kSymmetric};
-    for (const Scheme scheme : schemes) {
-      families.push_back(input_family(scheme, Granularity::kTensor, input, calibration.abits));
-      if (channels) families.push_back(input_family(scheme, Granularity::kChannel, input, calibration.abits));
-    }
-  }
-  if (seen.weight.empty()) return space;
-  for (const Scheme scheme : {Scheme::kSymmetric, Scheme::kAffine}) {
-    if (scheme == Scheme::kAffine && !freedom.scheme) continue;
-    if (freedom.granularity)
-      space.weight.push_back(weight_family(scheme, Granularity::kChannel, seen, calibration.wbits));
-    space.weight.push_back(weight_family(scheme, Granularity::kTensor, seen, calibration.wbits));
-  }
+  const bool by_channel = product || (with.granularity && is_depthwise(node));
+  const bool by_tensor = !by_channel || with.granularity;
+  for (const SeenInput& input : seen.inputs)
+    space.inputs.push_back(input_families(input, by_channel, by_tensor, with.scheme, calibration.abits));
+  if (!seen.weight.empty()) space.weight = weight_families(node, seen, with, calibration.wbits);
   return space;
+}
+
+QuantizedGraph quantize_with(const char* method, const Ingredients& with, const Graph& graph,
+                             const Calibration& calibration) {
+  SearchRecipe recipe{.method = method,
+                      .signal = calibration.signal,
+                      .bridges = with.bridges,
+                      .grid = {.flavour = calibration.flavour},
+                      .corrects_biases = with.bias_correction,
+                      .space = [&](const Node& node, const SeenNode& seen, const Calibration& c) {
+                        return space_of(node, seen, c, with);
+                      }};
+  if (with.equalization) recipe.equalizations = {0, 0.25, 0.5, 0.75, 1};
+  if (!with.scale) recipe.grid.alpha = recipe.grid.beta = recipe.grid.candidates = 1;
+  return search_network(graph, calibration, recipe);
 }
 
 }  // namespace
 
 QuantizedGraph quantize_qhyvit(const Graph& graph, const Calibration& calibration) {
-  return search_network(graph, calibration,
-                        {.method = "qhyvit",
-                         .signal = calibration.signal,
-                         .equalizations = {0, 0.25, 0.5, 0.75, 1},
-                         .grid = {.flavour = calibration.flavour},
-                         .corrects_biases = true,
-                         .space = [](const Node& node, const SeenNode& seen, const Calibration& c) {
-                           return space_of(node, seen, c, {});
-                         }});
+  return quantize_with("qhyvit", kEverything, graph, calibration);
+}
+
+QuantizedGraph quantize_ablation_base(const Graph& graph, const Calibration& calibration) {
+  return quantize_with("ablation-base", {}, graph, calibration);
+}
+
+QuantizedGraph quantize_ablation_scale(const Graph& graph, const Calibration& calibration) {
+  return quantize_with("ablation-scale", {.scale = true}, graph, calibration);
+}
+
+QuantizedGraph quantize_ablation_granularity(const Graph& graph, const Calibration& calibration) {
+  return quantize_with("ablation-granularity", {.scale = true, .granularity = true}, graph, calibration);
+}
+
+QuantizedGraph quantize_ablation_scheme(const Graph& graph, const Calibration& calibration) {
+  return quantize_with("ablation-scheme", {.scale = true, .granularity = true, .scheme = true}, graph,
+                       calibration);
+}
+
+QuantizedGraph quantize_ablation_bridge(const Graph& graph, const Calibration& calibration) {
+  return quantize_with("ablation-bridge",
+                       {.scale = true, .granularity = true, .scheme = true, .bridges = true}, graph,
+                       calibration);
+}
+
+QuantizedGraph quantize_ablation_equalization(const Graph& graph, const Calibration& calibration) {
+  Ingredients with = kEverything;
+  with.bias_correction = false;
+  return quantize_with("ablation-equalization", with, graph, calibration);
 }
 
 }  // namespace qhv

@@ -7,6 +7,7 @@
 #include "quant/bias_correction.h"
 #include "quant/equalize.h"
 #include "quant/fake_quant.h"
+#include "quant/full.h"
 
 namespace qhv {
 namespace {
@@ -50,28 +51,35 @@ SeenNode equalized(const Graph& graph, int node, const SeenNode& seen, double ex
   return result;
 }
 
-LayerPlan& layer_of(QuantPlan& plan, const std::string& node) {
-  return *std::ranges::find(plan.layers, node, &LayerPlan::node);
+/// Every tensor by the first family that it may choose from, at the range that was seen.
+LayerQuantizers start_of(const SearchSpace& space) {
+  const auto first = [](const std::vector<Family>& families) -> Quantizer {
+    const Family& family = families.front();
+    if (!family.listed.empty()) return family.listed.front();
+    return member(family, std::vector<double>(family.ranges.size(), 1.0));
+  };
+  LayerQuantizers start;
+  for (const std::vector<Family>& families : space.inputs) start.inputs.push_back(first(families));
+  if (!space.weight.empty()) start.weight = first(space.weight);
+  return start;
 }
 
-std::vector<LayerQuantizers> quantizers_of(const Graph& graph, const Unit& unit, QuantPlan& plan) {
-  std::vector<LayerQuantizers> quantizers;
-  for (const int node : unit.layers) {
-    const LayerPlan& layer = layer_of(plan, graph.nodes[std::size_t(node)].name);
-    LayerQuantizers& q = quantizers.emplace_back();
-    for (const TensorPlan& input : layer.inputs) q.inputs.push_back(input.quantizer);
-    if (layer.weight) q.weight = layer.weight->quantizer;
-  }
-  return quantizers;
+/// Whether an earlier run has found the unit.
+bool is_found(const Graph& graph, const Unit& unit, const QuantPlan& plan) {
+  return std::ranges::all_of(unit.layers, [&](int node) {
+    return std::ranges::count(plan.layers, graph.nodes[std::size_t(node)].name, &LayerPlan::node);
+  });
 }
 
 void put_into_plan(const Graph& graph, const Unit& unit, const std::vector<LayerQuantizers>& quantizers,
                    const SearchScore& score, QuantPlan& plan) {
   for (std::size_t i = 0; i < unit.layers.size(); ++i) {
-    LayerPlan& layer = layer_of(plan, graph.nodes[std::size_t(unit.layers[i])].name);
-    for (std::size_t slot = 0; slot < layer.inputs.size(); ++slot)
-      layer.inputs[slot].quantizer = quantizers[i].inputs[slot];
-    if (layer.weight) layer.weight->quantizer = quantizers[i].weight;
+    const Node& node = graph.nodes[std::size_t(unit.layers[i])];
+    LayerPlan& layer = plan.layers.emplace_back();
+    layer.node = node.name;
+    layer.op = op_name(node.op);
+    for (const Quantizer& input : quantizers[i].inputs) layer.inputs.push_back({input});
+    if (has_weight(node)) layer.weight = TensorPlan{quantizers[i].weight};
     layer.equalization = quantizers[i].equalization;
     layer.score = score;
   }
@@ -107,21 +115,26 @@ class UnitSearch {
     for (const int node : unit.layers) seen_.push_back(seen[std::size_t(node)]);
   }
 
-  /// The default parameters stay where the search finds nothing better.
-  SearchScore run(std::vector<LayerQuantizers>& quantizers) {
-    const std::vector<LayerQuantizers> defaults = quantizers;
-    const double before = evaluator_.objective(quantizers);
+  /// The start stays where the search finds nothing better.
+  std::pair<std::vector<LayerQuantizers>, SearchScore> run() {
+    std::vector<LayerQuantizers> start;
+    for (const SearchSpace& space : spaces()) start.push_back(start_of(space));
+    const double before = evaluator_.objective(start);
+    std::vector<LayerQuantizers> quantizers = start;
     for (std::size_t layer = 0; layer < unit_.layers.size(); ++layer) equalize(layer, quantizers);
-    std::vector<SearchSpace> spaces;
-    for (std::size_t layer = 0; layer < unit_.layers.size(); ++layer)
-      spaces.push_back(recipe_.space(node(layer), seen_[layer], calibration_));
-    const double after = search_unit(evaluator_, unit_, quantizers, spaces, recipe_.grid).after;
-    if (after <= before) return {before, after};
-    quantizers = defaults;
-    return {before, before};
+    const double after = search_unit(evaluator_, unit_, quantizers, spaces(), recipe_.grid).after;
+    if (after <= before) return {std::move(quantizers), {before, after}};
+    return {std::move(start), {before, before}};
   }
 
  private:
+  /// What each layer may choose from, as far as its ranges are known: after equalization, those of x / a.
+  std::vector<SearchSpace> spaces() const {
+    std::vector<SearchSpace> result;
+    for (std::size_t layer = 0; layer < unit_.layers.size(); ++layer)
+      result.push_back(recipe_.space(node(layer), seen_[layer], calibration_));
+    return result;
+  }
   const Node& node(std::size_t layer) const { return graph_.nodes[std::size_t(unit_.layers[layer])]; }
 
   /// The exponent under which the best input scale loses least, with min-max weights.
@@ -170,36 +183,41 @@ Family weight_family(Scheme scheme, Granularity granularity, const SeenNode& see
   return {scheme, -1, 1, merge_groups(seen.weight, int(seen.weight.size())), bits};
 }
 
-Family operator_weight_family(const Node& node, const SeenNode& seen, int bits) {
+Family operator_weight_family(const Node& node, const SeenNode& seen, int bits, Scheme scheme) {
   const auto* linear = std::get_if<Linear>(&node.op);
-  if (!linear) return weight_family(Scheme::kSymmetric, Granularity::kChannel, seen, bits);
+  if (!linear) return weight_family(scheme, Granularity::kChannel, seen, bits);
   return node.name.ends_with(".qkv")
-             ? weight_family(Scheme::kSymmetric, Granularity::kChannel, seen, bits, int(linear->out / 3))
-             : weight_family(Scheme::kSymmetric, Granularity::kTensor, seen, bits);
+             ? weight_family(scheme, Granularity::kChannel, seen, bits, int(linear->out / 3))
+             : weight_family(scheme, Granularity::kTensor, seen, bits);
 }
 
 QuantizedGraph search_network(const Graph& graph, const Calibration& calibration,
                               const SearchRecipe& recipe) {
   QuantizedGraph quantized{graph, {recipe.method, calibration.wbits, calibration.abits, {}}};
   const QuantizedGraph defaults = quantize_minmax(graph, calibration);
-  quantized.plan.layers = defaults.plan.layers;
+  QuantPlan& plan = quantized.plan;
+  if (calibration.found) plan.layers = calibration.found->layers;
+  std::vector<Unit> units = search_units(graph, recipe.bridges);
+  const double count = double(units.size());
+  std::erase_if(units, [&](const Unit& unit) { return is_found(graph, unit, plan); });
+  double done = count - double(units.size());
   const std::vector<SeenNode> seen = see_nodes(graph, calibration);
-  const std::vector<Unit> units = search_units(graph, recipe.bridges);
-  double done = 0;
   for (const std::vector<Unit>& portion : portions(graph, units, calibration.images.size())) {
     const auto samples =
         sample_units(graph, defaults, portion, calibration.images,
                      {.signal = recipe.signal, .seed = calibration.seed, .threads = calibration.threads});
     for (std::size_t u = 0; u < portion.size(); ++u) {
-      std::vector<LayerQuantizers> quantizers = quantizers_of(graph, portion[u], quantized.plan);
-      const SearchScore score =
-          UnitSearch(graph, calibration, recipe, portion[u], samples[u], seen).run(quantizers);
-      put_into_plan(graph, portion[u], quantizers, score, quantized.plan);
+      const auto [quantizers, score] =
+          UnitSearch(graph, calibration, recipe, portion[u], samples[u], seen).run();
+      put_into_plan(graph, portion[u], quantizers, score, plan);
       done += 1;
-      if (calibration.progress) calibration.progress("search", done / double(units.size()));
+      if (calibration.save) calibration.save(plan);
+      if (calibration.progress) calibration.progress("search", done / count);
     }
   }
-  quantize_weights(quantized.graph, quantized.plan);
+  quantize_weights(quantized.graph, plan);
+  // Biases take back what all rounding shifts, so all of it has to be planned before.
+  if (calibration.full) add_full_layers(plan, graph, calibration);
   if (recipe.corrects_biases) correct_biases(quantized, graph, calibration.images, calibration.threads);
   return quantized;
 }

@@ -1,8 +1,8 @@
 // A whole network by search, unit by unit: what the searching methods share. They differ in their recipe.
 //
 // Every unit is searched with the float network's inputs ("parallel" calibration, as in PTQ4ViT and Q-HyViT),
-// starting from min-max parameters. Units are sampled in portions, so that the samples of all images fit into
-// memory.
+// starting from the first family of each tensor at the range that was seen. Units are sampled in portions, so
+// that the samples of all images fit into memory.
 #pragma once
 
 #include <functional>
@@ -33,10 +33,11 @@ enum class Granularity { kTensor, kChannel };
 Family input_family(Scheme scheme, Granularity granularity, const SeenInput& seen, int bits);
 Family weight_family(Scheme scheme, Granularity granularity, const SeenNode& seen, int bits, int group = 1);
 
-/// The granularity of PTQ4ViT's weights and of what grew from its code, symmetric: a range for each output
+/// The granularity of PTQ4ViT's weights and of what grew from its code: a range for each output
 /// channel of a convolution, for each of q, k and v of a joint projection, and one for any other linear
 /// layer.
-Family operator_weight_family(const Node& node, const SeenNode& seen, int bits);
+Family operator_weight_family(const Node& node, const SeenNode& seen, int bits,
+                              Scheme scheme = Scheme::kSymmetric);
 
 struct SearchRecipe {
   const char* method;
