@@ -19,7 +19,7 @@ FactorErrors factor_errors(const Tensor& x, const QParams& whole, int axis) {
   const std::int64_t channels = x.dim(axis);
   std::int64_t inner = 1;
   for (int i = axis + 1; i < x.rank(); ++i) inner *= x.dim(i);
-  FactorErrors errors(std::size_t(channels), {0, 0, 0, 0});
+  FactorErrors errors(std::size_t(channels), FactorErrors::value_type{});
   for (int exponent = 0; exponent <= kLargestExponent; ++exponent) {
     QParams q = whole;
     q.scale[0] = factor_scale(whole, exponent);
@@ -31,6 +31,11 @@ FactorErrors factor_errors(const Tensor& x, const QParams& whole, int axis) {
       });
   }
   return errors;
+}
+
+void add(FactorErrors& total, const FactorErrors& errors) {
+  for (std::size_t c = 0; c < total.size(); ++c)
+    for (std::size_t e = 0; e < total[c].size(); ++e) total[c][e] += errors[c][e];
 }
 
 QParams power_of_two_factor(const QParams& whole, int axis, const FactorErrors& errors) {

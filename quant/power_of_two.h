@@ -17,8 +17,11 @@ namespace qhv {
 
 inline constexpr int kLargestExponent = 3;  // K
 
-/// Squared errors by channel and exponent; those of several tensors add up.
+/// Squared errors by channel and exponent.
 using FactorErrors = std::vector<std::array<double, kLargestExponent + 1>>;
+
+/// Adds those of another tensor.
+void add(FactorErrors& total, const FactorErrors& errors);
 
 /// Of x by index of `axis`, with `whole` per tensor.
 FactorErrors factor_errors(const Tensor& x, const QParams& whole, int axis);

@@ -1,4 +1,5 @@
 // RepQ-ViT, FQ-ViT and HyQ on networks small enough to compute by hand what each of them decides.
+#include <algorithm>
 #include <cmath>
 #include <doctest/doctest.h>
 
@@ -199,9 +200,54 @@ TEST_CASE("fqvit: power-of-two factors by hand") {
 
   // Over several tensors errors add up, and the exponent that suits both wins.
   FactorErrors both = factor_errors(Tensor({1, 1, 1}, {200}), whole, 1);
-  const FactorErrors second = factor_errors(Tensor({1, 1, 1}, {3}), whole, 1);
-  for (std::size_t i = 0; i < 4; ++i) both[0][i] += second[0][i];
+  add(both, factor_errors(Tensor({1, 1, 1}, {3}), whole, 1));
   CHECK(power_of_two_factor(whole, 1, both).scale[0] == 2);
+}
+
+TEST_CASE("fqvit: a full plan has the factors at its normalisations, by their own axes") {
+  Graph graph;
+  const Value x = group_norm(input(graph, {4, 4, 4}), "groups");
+  linear(layer_norm(unfold_patches(x, "unfold", {2, PatchLayout::kTokens}), "layers"), "fc", 2);
+  graph.params[0].value = Tensor({4}, {1, 2, 4, 8});
+  graph.params[2].value = Tensor({4}, 1);
+  std::vector<Tensor> images = images_of({1, 4, 4, 4}, 3);
+  for (Tensor& image : images)
+    for (std::int64_t i = 0; i < image.size(); ++i) image[i] *= i < 16 ? 10 : i < 32 ? 5 : 1;
+  const auto plan = [&](bool full, int threads) {
+    return quantize_graph(find_method("fqvit"), graph,
+                          {.images = images, .wbits = 8, .abits = 6, .threads = threads, .full = full})
+        .plan;
+  };
+  CHECK(plan(false, 2).layers.size() == 1);
+  const QuantPlan full = plan(true, 2);
+  CHECK(full == plan(true, 1));
+  CHECK(full.layers.size() == 3);
+  for (const auto& [name, axis] : {std::pair{"groups", 1}, {"layers", 2}}) {
+    Range seen;
+    for (const Tensor& image : images) seen = merge(seen, range_of(tensor_at(graph, image, name, 0)));
+    const QParams whole = affine_params({seen}, 8);
+    const QParams& q = uniform(layer_of(full, name).inputs[0].quantizer, "test");
+    CHECK(q.axis == axis);
+    CHECK(q.zero_point == std::vector<std::int32_t>(4, whole.zero_point[0]));
+    // By hand: the exponent of least error over all images, channel by channel.
+    for (std::int64_t c = 0; c < 4; ++c) {
+      double errors[4] = {};
+      for (int e = 0; e < 4; ++e)
+        for (const Tensor& image : images) {
+          const Tensor read = tensor_at(graph, image, name, 0);
+          for (std::int64_t i = 0; i < 64; ++i)
+            if ((axis == 1 ? i / 16 : i % 4) == c) {
+              const double step = std::ldexp(double(whole.scale[0]), e - 3), z = whole.zero_point[0];
+              const double code = std::clamp(std::nearbyint(double(read[i]) / step), -z, 255 - z);
+              errors[e] += std::pow(double(read[i]) - step * code, 2);
+            }
+        }
+      const auto best = std::min_element(errors, errors + 4) - errors;
+      CHECK(q.scale[std::size_t(c)] == std::ldexp(whole.scale[0], int(best) - 3));
+    }
+  }
+  const QParams& groups = uniform(layer_of(full, "groups").inputs[0].quantizer, "test");
+  CHECK(groups.scale[0] > groups.scale[2]);
 }
 
 TEST_CASE("hyq: the minimum of what a depthwise convolution reads is SiLU's") {
