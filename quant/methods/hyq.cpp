@@ -10,13 +10,12 @@
 //
 // Adam, 1000 steps, as published. Choices where its code has defects or the paper says nothing:
 //   - alpha = exp(theta): it stays positive, which the public code's does not
-//   - learning rate 1e-2, falling as half a cosine, for all networks (the paper has 1e-1 for the smallest):
-//   in
-//     theta that is 1 % a step, and a factor of 100 in either direction is within reach
+//   - one learning rate for all networks (the paper has a larger one for the smallest): 1e-2 in theta, 1 % of
+//     alpha a step, falling as half a cosine; a factor of 100 in either direction is within reach
 //   - the scales are the min-max ones of x / alpha and W alpha, recomputed in every step, and the gradient
 //     passes through them to the channels that set them
 //   - a step looks at columns of pixels, a random sample of all images, instead of whole images
-//   - alpha stays 1 where what was learnt is no better on a larger sample
+//   - alpha stays 1 where what was learnt is no better on the whole sample
 #include <algorithm>
 #include <cmath>
 #include <mutex>
@@ -98,73 +97,85 @@ struct Window {
   std::int64_t begin, end;
 };
 
-/// Gradient of the squared error with respect to theta, in a window. With s the step of x / alpha and
-/// t_o that of row o of W alpha, the output is computed as integers would:
+/// With s the step of x / alpha and t_o that of row o of W alpha, integers compute
 ///
 ///   y^_o = s t_o sum_c round(W_oc alpha_c / t_o) round(x_c / (alpha_c s))
 ///
-/// on a tape, with straight-through rounding. Nothing is clipped: the steps are those of the whole range. The
-/// tape's leaves are the three factors; what they are made of, alpha and the extremes over the channels, is
-/// differentiated below, in logarithms, where products are sums.
-Tensor gradient(const Layer& layer, const std::vector<float>& alpha, Window window, double unit) {
+/// where nothing is clipped, as the steps are those of the whole range. These are the three factors in it.
+struct Factors {
+  Tensor input;   // 1 / (alpha_c s), [C, 1]
+  Tensor weight;  // alpha_c / t_o, [O, C]
+  Tensor output;  // s t_o, [O, 1]
+};
+
+Factors factors(const Layer& layer, const std::vector<float>& alpha) {
   const std::int64_t out = layer.weight.dim(0), in = layer.weight.dim(1);
   const Parameters q = parameters(layer, alpha);
-  const double step = double(q.input.scale[0]);
-  Tensor to_input({in, 1}), to_weight({out, in}), to_output({out, 1});
-  for (std::int64_t c = 0; c < in; ++c) to_input[c] = real(1 / (double(alpha[std::size_t(c)]) * step));
+  const double s = double(q.input.scale[0]);
+  Factors f{Tensor({in, 1}), Tensor({out, in}), Tensor({out, 1})};
+  for (std::int64_t c = 0; c < in; ++c) f.input[c] = real(1 / (double(alpha[std::size_t(c)]) * s));
   for (std::int64_t o = 0; o < out; ++o) {
     const double t = double(q.weight.scale[std::size_t(o)]);
-    to_output[o] = real(step * t);
-    for (std::int64_t c = 0; c < in; ++c) to_weight[o * in + c] = real(double(alpha[std::size_t(c)]) / t);
+    f.output[o] = real(s * t);
+    for (std::int64_t c = 0; c < in; ++c) f.weight[o * in + c] = real(double(alpha[std::size_t(c)]) / t);
   }
+  return f;
+}
+
+/// Gradient of half the mean squared error over `unit`, in a window, with respect to the logarithms of the
+/// factors. Rounding is straight-through.
+Factors log_gradients(const Layer& layer, const Factors& f, Window window, double unit) {
   const Tensor x = slice(layer.x, 1, window.begin, window.end),
                y = slice(layer.y, 1, window.begin, window.end);
-
   Tape tape;
-  const Var vx = tape.borrow(to_input, true), vw = tape.borrow(to_weight, true),
-            vy = tape.borrow(to_output, true);
-  const Var input_codes = round_straight_through(mul(tape.borrow(x, false), vx));
-  const Var weight_codes = round_straight_through(mul(tape.borrow(layer.weight, false), vw));
-  const Var output = matmul(mul(weight_codes, vy), input_codes, false, 1);
-  Tensor error = output.value();
-  const real weight = real(1 / (unit * double(error.size())));
-  for (std::int64_t i = 0; i < error.size(); ++i) error[i] = (error[i] - y[i]) * weight;
-  tape.seed(output, std::move(error));
+  const Var input = tape.borrow(f.input, true), weight = tape.borrow(f.weight, true),
+            output = tape.borrow(f.output, true);
+  const Var input_codes = round_straight_through(mul(tape.borrow(x, false), input));
+  const Var weight_codes = round_straight_through(mul(tape.borrow(layer.weight, false), weight));
+  const Var result = matmul(mul(weight_codes, output), input_codes, false, 1);
+  Tensor error = result.value();
+  const real share = real(1 / (unit * double(error.size())));
+  for (std::int64_t i = 0; i < error.size(); ++i) error[i] = (error[i] - y[i]) * share;
+  tape.seed(result, std::move(error));
   tape.backward();
-  const Tensor dx = tape.take_gradient(vx), dw = tape.take_gradient(vw), dy = tape.take_gradient(vy);
+  return {mul(tape.take_gradient(input), f.input), mul(tape.take_gradient(weight), f.weight),
+          mul(tape.take_gradient(output), f.output)};
+}
 
+/// The same with respect to theta = log alpha: that of the factors, whose logarithms are sums of those of
+/// alpha, s and t; and s and t in their turn follow the channels at the ends of their ranges.
+Tensor gradient(const Layer& layer, const std::vector<float>& alpha, Window window, double unit) {
+  const std::int64_t out = layer.weight.dim(0), in = layer.weight.dim(1);
+  const Factors d = log_gradients(layer, factors(layer, alpha), window, unit);
+  const auto scale = [&](std::int64_t c) { return double(alpha[std::size_t(c)]); };
   std::vector<double> by_theta(std::size_t(in), 0.0);
-  double by_step = 0;  // with respect to log s
+  double by_s = 0;
   for (std::int64_t c = 0; c < in; ++c) {
-    const double d = double(dx[c]) * double(to_input[c]);
-    by_theta[std::size_t(c)] -= d;
-    by_step -= d;
+    by_theta[std::size_t(c)] -= double(d.input[c]);
+    by_s -= double(d.input[c]);
   }
   for (std::int64_t o = 0; o < out; ++o) {
-    const double d = double(dy[o]) * double(to_output[o]);
-    by_step += d;
-    double by_weight_step = d;  // with respect to log t_o
+    double by_t = double(d.output[o]);
+    by_s += by_t;
     for (std::int64_t c = 0; c < in; ++c) {
-      const double e = double(dw[o * in + c]) * double(to_weight[o * in + c]);
-      by_theta[std::size_t(c)] += e;
-      by_weight_step -= e;
+      by_theta[std::size_t(c)] += double(d.weight[o * in + c]);
+      by_t -= double(d.weight[o * in + c]);
     }
-    const std::int64_t sets_step = largest(in, [&](std::int64_t c) {
-      return std::abs(double(layer.weight[o * in + c])) * double(alpha[std::size_t(c)]);
-    });
-    by_theta[std::size_t(sets_step)] += by_weight_step;
+    // t_o is the largest |W_oc| alpha_c over the number of codes.
+    const auto size = [&](std::int64_t c) { return std::abs(double(layer.weight[o * in + c])) * scale(c); };
+    by_theta[std::size_t(largest(in, size))] += by_t;
   }
-  // s = (hi - lo) / steps with hi = max hi_c / alpha_c and lo = min lo_c / alpha_c, zero included.
-  const auto high = [&](std::int64_t c) {
-    return std::max(0.0, layer.ranges[std::size_t(c)].hi / double(alpha[std::size_t(c)]));
+  // s is the largest hi_c / alpha_c plus the largest -lo_c / alpha_c, over the number of steps.
+  const auto above = [&](std::int64_t c) {
+    return std::max(0.0, layer.ranges[std::size_t(c)].hi / scale(c));
   };
-  const auto low = [&](std::int64_t c) {
-    return std::max(0.0, -layer.ranges[std::size_t(c)].lo / double(alpha[std::size_t(c)]));
+  const auto below = [&](std::int64_t c) {
+    return std::max(0.0, -layer.ranges[std::size_t(c)].lo / scale(c));
   };
-  const std::int64_t sets_high = largest(in, high), sets_low = largest(in, low);
-  const double width = high(sets_high) + low(sets_low);
-  by_theta[std::size_t(sets_high)] -= by_step * high(sets_high) / width;
-  by_theta[std::size_t(sets_low)] -= by_step * low(sets_low) / width;
+  const std::int64_t top = largest(in, above), bottom = largest(in, below);
+  const double width = above(top) + below(bottom);
+  by_theta[std::size_t(top)] -= by_s * above(top) / width;
+  by_theta[std::size_t(bottom)] -= by_s * below(bottom) / width;
   return Tensor({in}, std::vector<real>(by_theta.begin(), by_theta.end()));
 }
 
@@ -190,11 +201,11 @@ Learnt learn(const Layer& layer) {
   const std::int64_t count =
       std::min(all, std::clamp<std::int64_t>(kStepProducts / (out * in), 1, kStepColumns));
   Optimizer adam{.options = {.kind = OptimizerKind::kAdam, .weight_decay = 0}};
+  Tensor* const params[] = {&theta};
   for (int step = 0; step < kSteps; ++step) {
     const std::int64_t begin =
         std::int64_t(random_below(layer.seed, std::uint64_t(step), std::uint32_t(all - count + 1)));
     const Tensor grad = gradient(layer, exponentials(theta), {begin, begin + count}, before);
-    Tensor* const params[] = {&theta};
     optimizer_step(adam, cosine_schedule(step, kSteps, 0, kLearningRate, 0), params, {&grad, 1}, 1);
   }
   std::vector<float> alpha = exponentials(theta);
