@@ -305,7 +305,7 @@ TEST_CASE("hyq: learnt factors lower the error of a layer whose channels differ 
     return sqnr.noise / (4 * 8 * 64);
   };
   const double before = error(quantized_by("minmax", graph, images, 6)), after = error(quantized);
-  CHECK(after < 0.3 * before);
+  CHECK(after < 0.18 * before);  // 0.15; 0.21 if the gradient does not pass through the scales
   REQUIRE(layer.score.has_value());
   CHECK(near(layer.score->before, before, 1e-5 * before));
   CHECK(near(layer.score->after, after, 1e-5 * after));

@@ -3,7 +3,8 @@
 //
 //   - powers of two for what matrix products read from a softmax (section 3.3, equation 12), with all codes
 //   of
-//     `abits`: the product with the values becomes shifts
+//     `abits`: the product with the values becomes shifts. MobileViTv2 has no such product, so that its
+//     partial plan is that of minmax
 //   - in a full plan, power-of-two factors for what normalisations read (section 3.2; power_of_two.h), with 8
 //     bits as in the paper, where all else of full.h takes 16
 //
