@@ -2,11 +2,10 @@
 // transformers:
 //
 //   - powers of two for what matrix products read from a softmax (section 3.3, equation 12), with all codes
-//   of
-//     `abits`: the product with the values becomes shifts. MobileViTv2 has no such product, so that its
+//     of `abits`: the product with the values becomes shifts. MobileViTv2 has no such product, so that its
 //     partial plan is that of minmax
 //   - in a full plan, power-of-two factors for what normalisations read (section 3.2; power_of_two.h), with 8
-//     bits as in the paper, where all else of full.h takes 16
+//     bits as in the paper, where other methods have 16 (full.h)
 //
 // Weights symmetric per output channel; activations affine, per tensor in the paper, here per channel before
 // depthwise convolutions (calibrate.h), which its networks do not have.
