@@ -187,6 +187,36 @@ TEST_CASE("table: more seeds only cost their own rows; means in Markdown and JSO
     CHECK_MESSAGE(text_of(folder / "t.svg").find(text) != std::string::npos, text);
 }
 
+TEST_CASE("table: all methods by default, and those of the ablation by one word") {
+  const ProgramFolder place;
+  write_generated_checkpoint(place.folder / "m.safetensors", 21, 32);
+  const std::string command = concat(kCommand, "--bits 8/8 --out t.csv");
+  REQUIRE(place.run(command + " --methods minmax").code == 0);
+  // Every row stands in the file already: nothing is computed.
+  const std::vector<std::string> lines = split(text_of(place.folder / "t.csv"), '\n');
+  std::ofstream file(place.folder / "t.csv");
+  file << lines[0] << "\n" << lines[1] << "\n";
+  std::vector<std::string> usual, ablation;
+  for (const Method& method : methods()) {
+    std::string line = lines[2];
+    file << line.replace(line.find("minmax"), 6, method.name) << "\n";
+    (method.ablation ? ablation : usual).push_back(method.name);
+  }
+  file.close();
+  ablation.push_back("qhyvit");
+  const auto methods_of = [&](const std::string& options) {
+    std::vector<std::string> names;
+    const json result = place.result(command + options);
+    for (const json& row : result.at("rows")) names.push_back(row.at("method"));
+    names.erase(names.begin());  // float32
+    return names;
+  };
+  CHECK(methods_of("") == usual);
+  CHECK(methods_of(" --methods ablation") == ablation);
+  CHECK(methods_of(" --methods qhyvit,ablation").front() == "qhyvit");
+  CHECK(methods_of(" --methods qhyvit,ablation").size() == ablation.size());
+}
+
 TEST_CASE("table: a full network is another row than a partial one") {
   const ProgramFolder place;
   write_generated_checkpoint(place.folder / "m.safetensors", 21, 32);
@@ -199,6 +229,7 @@ TEST_CASE("table: a full network is another row than a partial one") {
   REQUIRE(rows.size() == 3);
   CHECK(rows[1][kScope] == "partial");
   CHECK(rows[2][kScope] == "full");
+  CHECK(std::stoi(rows[2][kBytes]) > std::stoi(rows[1][kBytes]));  // more of a plan
 }
 
 TEST_CASE("table: rows of other settings are refused and left as they are") {
