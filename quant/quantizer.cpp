@@ -21,7 +21,7 @@ real twin(real x, const TwinUniform& q) {
   return scale * std::clamp(std::nearbyint(x / scale), -codes, codes);
 }
 
-real logarithmic(real x, const LogUniform& q) {
+real nearest_power(real x, const LogUniform& q) {
   if (std::isnan(x)) return x;
   if (!(x > 0)) return 0;
   const double code =
@@ -55,6 +55,11 @@ TwinUniform twin_silu(int octaves, int bits) {
   const int codes = half_codes(bits);
   const float low = float(-kSiluMinimum / codes);
   return {0, low, std::ldexp(low, octaves), codes, codes - 1};
+}
+
+LogUniform logarithmic(float scale, int steps_per_octave, int bits) {
+  require(bits >= 2 && bits <= 8, "quantize", bits, " bits for logarithmic steps (2 to 8 are possible)");
+  return {scale, steps_per_octave, (1 << bits) - 1};
 }
 
 const QParams& uniform(const Quantizer& q, const std::string& where) {
@@ -110,7 +115,7 @@ Tensor fake_quantize(const Tensor& x, const Quantizer& q) {
   return std::visit(
       Match{[&](const Unquantized&) { return x; }, [&](const QParams& p) { return fake_quantize(x, p); },
             [&](const TwinUniform& p) { return map(x, [&](real v) { return twin(v, p); }); },
-            [&](const LogUniform& p) { return map(x, [&](real v) { return logarithmic(v, p); }); }},
+            [&](const LogUniform& p) { return map(x, [&](real v) { return nearest_power(v, p); }); }},
       q);
 }
 

@@ -47,6 +47,9 @@ TwinUniform twin_softmax(float split, int bits);
 /// one's.
 TwinUniform twin_silu(int octaves, int bits);
 
+/// Codes of `bits` bits for values from 0 to `scale`.
+LogUniform logarithmic(float scale, int steps_per_octave, int bits);
+
 /// The smallest value of SiLU, at x = -1.2784645.
 inline constexpr double kSiluMinimum = -0.27846454276107379;
 

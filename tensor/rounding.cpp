@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tensor/ops.h"
+#include "tensor/vectorize.h"
 
 namespace qhv {
 namespace {
@@ -11,11 +12,15 @@ constexpr double kStretch = 1.2, kShift = -0.1;  // AdaRound's zeta - gamma and 
 
 double sigmoid(double v) { return 1 / (1 + std::exp(-v)); }
 
+QHV_VECTORIZE void round_into(const real* src, real* dst, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) dst[i] = std::nearbyint(src[i]);
+}
+
 }  // namespace
 
 Tensor round_half_even(const Tensor& x) {
   Tensor y = Tensor::uninitialized(x.shape());
-  for (std::int64_t i = 0; i < x.size(); ++i) y[i] = std::nearbyint(x[i]);
+  round_into(x.data(), y.data(), x.size());
   return y;
 }
 

@@ -22,6 +22,14 @@ constexpr Method kMethods[] = {
      "search of symmetric scales by gradient-weighted error, twin ranges after softmax and SiLU (arXiv "
      "2111.12293)",
      quantize_ptq4vit},
+    {"fqvit", "as minmax, softmax outputs in powers of two (arXiv 2111.13824)", quantize_fqvit},
+    {"repq",
+     "as percentile, channels of normalised activations equalised, softmax outputs in powers of sqrt 2 "
+     "(arXiv "
+     "2212.08254)",
+     quantize_repq},
+    {"hyq", "as minmax, channels before 1x1 convolutions scaled by learnt factors (HyQ, IJCAI 2024)",
+     quantize_hyq},
     {"qhyvit-released", "the rules of Q-HyViT's public code: symmetric, granularity by operator",
      quantize_qhyvit_released},
     {"qhyvit",
@@ -70,10 +78,9 @@ QuantizedGraph quantize_graph(const Method& method, const Graph& graph, const Ca
   return quantized;
 }
 
-QuantizedGraph quantize_with_ranges(const Graph& graph, const Calibration& calibration, const char* method,
-                                    const std::vector<std::vector<Range>>& ranges) {
-  QuantizedGraph quantized{graph, {method, calibration.wbits, calibration.abits, {}}};
-  const std::vector<ObservedEdge> edges = quantizable_edges(graph);
+QuantPlan plan_of_ranges(const Graph& graph, const Calibration& calibration, const char* method,
+                         const std::vector<ObservedEdge>& edges, const EdgeRanges& ranges) {
+  QuantPlan plan{method, calibration.wbits, calibration.abits, {}};
   std::size_t edge = 0;
   for (const int index : quantizable_nodes(graph)) {
     const Node& node = graph.nodes[std::size_t(index)];
@@ -84,16 +91,20 @@ QuantizedGraph quantize_with_ranges(const Graph& graph, const Calibration& calib
       const Tensor& weight = graph.params[std::size_t(node.params[0])].value;
       layer.weight = TensorPlan{symmetric_params(channel_ranges(weight, 0), calibration.wbits, 0)};
     }
-    quantized.plan.layers.push_back(std::move(layer));
+    plan.layers.push_back(std::move(layer));
   }
+  return plan;
+}
+
+QuantizedGraph apply_plan(const Graph& graph, QuantPlan plan) {
+  QuantizedGraph quantized{graph, std::move(plan)};
   quantize_weights(quantized.graph, quantized.plan);
   return quantized;
 }
 
-ClippedRanges clip_ranges(const Graph& graph, const Calibration& calibration,
-                          const std::function<Range(const Histogram&, const Range&)>& clip) {
-  const std::vector<ObservedEdge> edges = quantizable_edges(graph);
-  ClippedRanges ranges = observe_ranges(graph, edges, calibration);
+EdgeRanges clip_ranges(const Graph& graph, const Calibration& calibration,
+                       const std::vector<ObservedEdge>& edges, const EdgeRanges& seen,
+                       const std::function<Range(const Histogram&, const Range&)>& clip) {
   std::vector<std::size_t> per_tensor;  // indices into edges
   std::vector<ObservedEdge> clipped_edges;
   std::vector<Range> whole_ranges;
@@ -101,10 +112,11 @@ ClippedRanges clip_ranges(const Graph& graph, const Calibration& calibration,
     if (edges[i].axis >= 0) continue;
     per_tensor.push_back(i);
     clipped_edges.push_back(edges[i]);
-    whole_ranges.push_back(ranges[i].front());
+    whole_ranges.push_back(seen[i].front());
   }
   const std::vector<Histogram> histograms =
       observe_histograms(graph, clipped_edges, whole_ranges, calibration);
+  EdgeRanges ranges = seen;
   for (std::size_t i = 0; i < per_tensor.size(); ++i)
     ranges[per_tensor[i]] = {clip(histograms[i], whole_ranges[i])};
   return ranges;

@@ -31,6 +31,9 @@ QuantizedGraph quantize_percentile(const Graph& graph, const Calibration& calibr
 QuantizedGraph quantize_omse(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_easyquant(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_ptq4vit(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_fqvit(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_repq(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_hyq(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_qhyvit_released(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_qhyvit(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_ablation_base(const Graph& graph, const Calibration& calibration);
@@ -42,15 +45,23 @@ QuantizedGraph quantize_ablation_equalization(const Graph& graph, const Calibrat
 
 // What the simple methods share.
 
-/// Weights symmetric per output channel, scaled to their largest magnitude; inputs affine over `ranges[i]`,
-/// which belong to quantizable_edges(graph)[i].
-QuantizedGraph quantize_with_ranges(const Graph& graph, const Calibration& calibration, const char* method,
-                                    const std::vector<std::vector<Range>>& ranges);
+/// The plan of these ranges: inputs affine over `ranges[i]`, which were seen at edges[i], with the edge's
+/// axis; weights symmetric per output channel, scaled to their largest magnitude. The edges are those of
+/// quantizable_edges(graph), some perhaps with another axis.
+using EdgeRanges = std::vector<std::vector<Range>>;
+QuantPlan plan_of_ranges(const Graph& graph, const Calibration& calibration, const char* method,
+                         const std::vector<ObservedEdge>& edges, const EdgeRanges& ranges);
 
-/// Ranges for quantize_with_ranges: those seen per channel as they are, those per tensor as clip(histogram
-/// over the seen range, seen range) makes them.
-using ClippedRanges = std::vector<std::vector<Range>>;
-ClippedRanges clip_ranges(const Graph& graph, const Calibration& calibration,
-                          const std::function<Range(const Histogram&, const Range&)>& clip);
+/// The graph with its weights on the plan's grids.
+QuantizedGraph apply_plan(const Graph& graph, QuantPlan plan);
+
+/// The ranges seen, those of edges per tensor replaced by clip(histogram over the seen range, seen range).
+EdgeRanges clip_ranges(const Graph& graph, const Calibration& calibration,
+                       const std::vector<ObservedEdge>& edges, const EdgeRanges& seen,
+                       const std::function<Range(const Histogram&, const Range&)>& clip);
+
+/// The range that leaves out 0.1 %, 0.01 % or 0.001 % of the values at either end, whichever has the least
+/// squared error under affine quantisation.
+Range percentile_range(const Histogram& histogram, int bits);
 
 }  // namespace qhv

@@ -4,8 +4,9 @@
 namespace qhv {
 
 QuantizedGraph quantize_minmax(const Graph& graph, const Calibration& calibration) {
-  return quantize_with_ranges(graph, calibration, "minmax",
-                              observe_ranges(graph, quantizable_edges(graph), calibration));
+  const std::vector<ObservedEdge> edges = quantizable_edges(graph);
+  const EdgeRanges ranges = observe_ranges(graph, edges, calibration);
+  return apply_plan(graph, plan_of_ranges(graph, calibration, "minmax", edges, ranges));
 }
 
 }  // namespace qhv

@@ -3,9 +3,7 @@
 // over their histogram, but by channel, unshrunk, before depthwise convolutions.
 #include <limits>
 
-#include "quant/fake_quant.h"
 #include "quant/methods/methods.h"
-#include "quant/metrics.h"
 
 namespace qhv {
 namespace {
@@ -42,25 +40,27 @@ double channel_error(const Tensor& weight, std::int64_t channel, const QParams& 
 }  // namespace
 
 QuantizedGraph quantize_omse(const Graph& graph, const Calibration& calibration) {
-  const ClippedRanges clipped = clip_ranges(graph, calibration, [&](const Histogram& h, const Range& range) {
-    return shrunk(
-        range, [&](const Range& r) { return h.quantization_error(affine_params({r}, calibration.abits)); });
-  });
-  QuantizedGraph quantized = quantize_with_ranges(graph, calibration, "omse", clipped);
-  for (LayerPlan& layer : quantized.plan.layers) {
+  const std::vector<ObservedEdge> edges = quantizable_edges(graph);
+  const EdgeRanges ranges =
+      clip_ranges(graph, calibration, edges, observe_ranges(graph, edges, calibration),
+                  [&](const Histogram& h, const Range& range) {
+                    return shrunk(range, [&](const Range& r) {
+                      return h.quantization_error(affine_params({r}, calibration.abits));
+                    });
+                  });
+  QuantPlan plan = plan_of_ranges(graph, calibration, "omse", edges, ranges);
+  for (LayerPlan& layer : plan.layers) {
     if (!layer.weight) continue;
     const Node& node = graph.nodes[std::size_t(find_node(graph, layer.node))];
     const Tensor& weight = graph.params[std::size_t(node.params[0])].value;
-    std::vector<Range> ranges = channel_ranges(weight, 0);
-    for (std::size_t c = 0; c < ranges.size(); ++c)
-      ranges[c] = shrunk(ranges[c], [&](const Range& r) {
+    std::vector<Range> of_channels = channel_ranges(weight, 0);
+    for (std::size_t c = 0; c < of_channels.size(); ++c)
+      of_channels[c] = shrunk(of_channels[c], [&](const Range& r) {
         return channel_error(weight, std::int64_t(c), symmetric_params({r}, calibration.wbits));
       });
-    layer.weight->quantizer = symmetric_params(ranges, calibration.wbits, 0);
+    layer.weight->quantizer = symmetric_params(of_channels, calibration.wbits, 0);
   }
-  quantized.graph = graph;
-  quantize_weights(quantized.graph, quantized.plan);
-  return quantized;
+  return apply_plan(graph, std::move(plan));
 }
 
 }  // namespace qhv

@@ -7,9 +7,8 @@
 #include "quant/methods/methods.h"
 
 namespace qhv {
-namespace {
 
-Range best_range(const Histogram& histogram, int bits) {
+Range percentile_range(const Histogram& histogram, int bits) {
   Range best;
   double least = std::numeric_limits<double>::infinity();
   for (const double fraction : {0.99999, 0.9999, 0.999}) {
@@ -23,13 +22,13 @@ Range best_range(const Histogram& histogram, int bits) {
   return best;
 }
 
-}  // namespace
-
 QuantizedGraph quantize_percentile(const Graph& graph, const Calibration& calibration) {
-  const ClippedRanges ranges = clip_ranges(graph, calibration, [&](const Histogram& histogram, const Range&) {
-    return best_range(histogram, calibration.abits);
-  });
-  return quantize_with_ranges(graph, calibration, "percentile", ranges);
+  const std::vector<ObservedEdge> edges = quantizable_edges(graph);
+  const EdgeRanges ranges = clip_ranges(graph, calibration, edges, observe_ranges(graph, edges, calibration),
+                                        [&](const Histogram& histogram, const Range&) {
+                                          return percentile_range(histogram, calibration.abits);
+                                        });
+  return apply_plan(graph, plan_of_ranges(graph, calibration, "percentile", edges, ranges));
 }
 
 }  // namespace qhv
