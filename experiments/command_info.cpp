@@ -1,10 +1,11 @@
-// info: what a model file holds, and every decision of a quantised one.
+// info: what a model file holds, and every decision of a quantised one, or where two of them differ.
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "experiments/commands.h"
 #include "experiments/layer_table.h"
+#include "experiments/plan_difference.h"
 #include "nn/shapes.h"
 
 namespace qhv {
@@ -13,7 +14,7 @@ namespace {
 using nlohmann::json;
 
 struct Options {
-  std::string model;
+  std::string model, against;
   std::optional<int> res;
   bool graph = false;
 };
@@ -61,6 +62,37 @@ void info(const Options& options, const GlobalOptions& global) {
   write_json(global, result);
 }
 
+Model load_quantized(const std::string& path) {
+  Model model = load_model(path);
+  if (!model.plan) file_error(path, "is not quantised; --against compares two quantised models");
+  return model;
+}
+
+json plan_summary(const std::string& path, const QuantPlan& plan) {
+  return {{"model", path}, {"method", plan.method}, {"wbits", plan.wbits}, {"abits", plan.abits}};
+}
+
+void compare(const Options& options, const GlobalOptions& global) {
+  const Model a = load_quantized(options.model), b = load_quantized(options.against);
+  if (a.arch.name != b.arch.name)
+    file_error(options.against, "is a ", b.arch.name, ", not a ", a.arch.name, " as ", options.model);
+  const PlanDifference difference = compare_plans(*a.plan, *b.plan);
+  if (!global.quiet) {
+    for (const auto& [name, path, plan] :
+         {std::tuple("A", &options.model, &*a.plan), std::tuple("B", &options.against, &*b.plan)})
+      std::printf("%s: %s, %s by %s, weights %d bits, activations %d bits\n", name, path->c_str(),
+                  a.arch.name.c_str(), plan->method.c_str(), plan->wbits, plan->abits);
+    std::printf("%s", difference_table(difference).c_str());
+  }
+  write_json(global, {{"arch", a.arch.name},
+                      {"a", plan_summary(options.model, *a.plan)},
+                      {"b", plan_summary(options.against, *b.plan)},
+                      {"differences", differences_json(difference)},
+                      {"same", difference.same},
+                      {"better_a", difference.better_a},
+                      {"better_b", difference.better_b}});
+}
+
 }  // namespace
 
 void add_info(CLI::App& app, const GlobalOptions& global) {
@@ -70,9 +102,17 @@ void add_info(CLI::App& app, const GlobalOptions& global) {
   command->add_option("model", options->model, "Checkpoint, quantised model, or an architecture's name")
       ->required()
       ->option_text("MODEL");
-  command->add_flag("--graph", options->graph, "Print every node");
+  CLI::Option* against =
+      command
+          ->add_option(
+              "--against", options->against,
+              "Of two quantised models only the layers whose parameters differ, for example those of "
+              "--search fast and plain")
+          ->option_text("MODEL");
+  command->add_flag("--graph", options->graph, "Print every node")->excludes(against);
   add_res_option(*command, options->res);
-  command->callback([options, &global] { info(*options, global); });
+  command->callback(
+      [options, &global] { options->against.empty() ? info(*options, global) : compare(*options, global); });
 }
 
 }  // namespace qhv

@@ -22,6 +22,7 @@ struct Subject {
   Model model;
   Preprocess preprocess;
   std::vector<Sample> samples;
+  std::vector<int> float_classes = {};  // best_classes of the float network, once something needs them
 };
 
 /// Median milliseconds of a pass of one image on this thread.
@@ -40,6 +41,16 @@ std::int64_t quantized_bytes(const Model& model, const std::string& out) {
   return bytes;
 }
 
+std::string settings_text(const TableKey& key, const ComparisonOptions& options, const Subject& subject) {
+  const QuantizeOptions& how = options.calibration;
+  std::string text;
+  if (key.method != kFloatMethod)
+    text = concat("calib=", how.calib, ":", how.images, " signal=", signal_name(how.signal),
+                  " search=", flavour_name(how.flavour), " ");
+  return text +
+         concat("data=", options.data, ":", subject.samples.size(), " ", preprocess_text(subject.preprocess));
+}
+
 class Comparison {
  public:
   Comparison(const ComparisonOptions& options, const GlobalOptions& global)
@@ -48,6 +59,7 @@ class Comparison {
     rows_ = read_table(options.out);
     for (const TableKey& key : options.rows)
       if (!subjects_.contains(key.model)) subjects_.emplace(key.model, load(key.model));
+    for (const TableKey& key : options.rows) check_settings(key);
   }
 
   std::vector<TableRow> run() {
@@ -62,8 +74,9 @@ class Comparison {
       }
       chosen.push_back(*find_row(rows_, key));
       if (!global_.quiet)
-        std::fprintf(stderr, "%s %s by %s, W%dA%d: top-1 %.4f%s\n", position.c_str(), key.model.c_str(),
-                     key.method.c_str(), key.wbits, key.abits, chosen.back().top1,
+        std::fprintf(stderr, "%s %s by %s, W%dA%d%s, seed %llu: top-1 %.4f%s\n", position.c_str(),
+                     key.model.c_str(), key.method.c_str(), key.wbits, key.abits, key.full ? " full" : "",
+                     static_cast<unsigned long long>(key.seed), chosen.back().top1,
                      known ? ", from the file" : "");
     }
     return chosen;
@@ -77,30 +90,35 @@ class Comparison {
     return {std::move(model), preprocess, std::move(samples)};
   }
 
+  void check_settings(const TableKey& key) const {
+    const TableRow* row = find_row(rows_, key);
+    if (!row) return;
+    const std::string settings = settings_text(key, options_, subjects_.at(key.model));
+    if (row->settings != settings)
+      file_error(options_.out, "line ", line_number(rows_, *row), ": was measured with \"", row->settings,
+                 "\", not \"", settings, "\"; other settings need another file");
+  }
+
+  using Report = std::function<void(const char* stage, double done)>;
+
   TableRow compute(const TableKey& key, const std::string& position) {
-    const Subject& subject = subjects_.at(key.model);
+    Subject& subject = subjects_.at(key.model);
     Progress progress(global_.quiet);
-    const auto report = [&](const char* stage, double done) {
+    const Report report = [&](const char* stage, double done) {
       progress.update(concat(position, " ", stage), done);
     };
     TableRow row;
     row.key = key;
     row.arch = subject.model.arch.name;
+    row.settings = settings_text(key, options_, subject);
     if (key.method == kFloatMethod) {
       row.bytes = std::int64_t(std::filesystem::file_size(key.model));
       measure(row, subject.model, subject, report);
       row.fp32_top1 = row.top1;
       return row;
     }
-    QuantizeOptions how = options_.calibration;
-    how.method = key.method;
-    how.wbits = key.wbits;
-    how.abits = key.abits;
     const auto start = std::chrono::steady_clock::now();
-    const std::vector<Tensor> images = calibration_images(how, subject.preprocess, global_);
-    Calibration calibration = calibration_of(how, images, global_);
-    calibration.progress = report;
-    const Model quantized = quantize_model(subject.model, subject.preprocess, key.method, calibration);
+    const Model quantized = quantized_by(key, subject, report);
     row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     row.bytes = quantized_bytes(quantized, options_.out);
     measure(row, quantized, subject, report);
@@ -108,18 +126,43 @@ class Comparison {
     return row;
   }
 
-  void measure(TableRow& row, const Model& model, const Subject& subject,
-               const std::function<void(const char*, double)>& report) {
+  Model quantized_by(const TableKey& key, const Subject& subject, const Report& report) const {
+    QuantizeOptions how = options_.calibration;
+    how.method = key.method;
+    how.wbits = key.wbits;
+    how.abits = key.abits;
+    how.full = key.full;
+    GlobalOptions global = global_;
+    global.seed = key.seed;
+    const std::vector<Tensor> images = calibration_images(how, subject.preprocess, global);
+    Calibration calibration = calibration_of(how, images, global);
+    calibration.progress = report;
+    return quantize_model(subject.model, subject.preprocess, key.method, calibration);
+  }
+
+  void measure(TableRow& row, const Model& model, Subject& subject, const Report& report) {
     row.engine = model.engine();
     row.latency_ms = latency_ms(model);
-    const std::vector<Prediction> predictions = predict(
-        model, paths_of(subject.samples), subject.preprocess,
-        {.batch = 1, .threads = global_.threads, .top = 5, .progress = [&](double d) { report("eval", d); }});
+    const std::vector<Prediction> predictions = predictions_of(model, subject, "eval", report);
     if (!skips_reported_) report_skipped(predictions, options_.data);
     skips_reported_ = true;  // every row sees the same images
     const Accuracy result = accuracy(predictions, subject.samples);
     row.top1 = result.top1;
     row.top5 = result.top5;
+    const std::vector<int> classes = best_classes(predictions);
+    if (!model.plan)
+      subject.float_classes = classes;
+    else if (subject.float_classes.empty())  // the float row was in the file
+      subject.float_classes =
+          best_classes(predictions_of(subject.model, subject, "eval of the float network", report));
+    row.agreement = agreement(classes, subject.float_classes);
+  }
+
+  std::vector<Prediction> predictions_of(const Model& model, const Subject& subject, const char* stage,
+                                         const Report& report) const {
+    return predict(
+        model, paths_of(subject.samples), subject.preprocess,
+        {.batch = 1, .threads = global_.threads, .top = 5, .progress = [&](double d) { report(stage, d); }});
   }
 
   const ComparisonOptions& options_;

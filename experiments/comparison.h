@@ -1,9 +1,15 @@
 // Models in float and by every method at every bit width, over the same images, row by row into a CSV file
 // (table.h). What the file holds already is not computed again: an interrupted comparison goes on, and a new
-// method or model only costs its own rows. A row does not say which images it was measured on: other images
-// need another file.
+// method, model or seed only costs its own rows.
 //
-// Errors: std::runtime_error as those of the files; everything that can be checked before the work is.
+// A row's settings, for example
+//   calib=calib:32 data=val:2000 signal=quantized search=fast res=256 resize=256 interpolation=bicubic
+//   mean=0/0/0 std=1/1/1 bgr=no
+// name the calibration and test images with their numbers; that of a float network lacks what belongs to
+// calibration.
+//
+// Errors: std::runtime_error as those of the files, and for a row that was asked for and stands in the file
+// with other settings; everything that can be checked before the work is.
 #pragma once
 
 #include <string>

@@ -44,16 +44,6 @@ constexpr const char* kFrame =
     "set yrange [0:*]\n"
     "set offsets graph 0.01, graph 0.01, 0, 0\n";
 
-/// In single quotes, where gnuplot leaves everything alone but quotes and the end of the line.
-std::string quoted(const std::string& text) {
-  std::string result = "'";
-  for (const char c : text) {
-    if (c == '\'') result += '\'';
-    result += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
-  }
-  return result + "'";
-}
-
 bool is_drawable(const Series& series, std::span<const CurvePoint> points) {
   for (const CurvePoint& p : points)
     if (const auto value = series.value(p); value && std::isfinite(*value)) return true;
@@ -83,8 +73,8 @@ void write_curve_svg(const std::string& path, const std::string& title, std::spa
       plots += concat(plots.empty() ? "plot " : ", ", "$data using 1:", series.column, " axes ", series.axes,
                       " with linespoints lw 2 ps 0.4 ", series.style, " title '", series.title, "'");
   require(!plots.empty(), "curve", "none of the ", points.size(), " points has a finite value to draw");
-  write_file(path, run_gnuplot(kFrame + ("set title " + quoted(title)) + " noenhanced\n$data << EOD\n" +
-                               data + "EOD\n" + plots + "\n"));
+  write_file(path, run_gnuplot(kFrame + ("set title " + gnuplot_quoted(title)) +
+                               " noenhanced\n$data << EOD\n" + data + "EOD\n" + plots + "\n"));
 }
 
 }  // namespace qhv

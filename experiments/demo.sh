@@ -14,13 +14,14 @@ done
 rm -f "$build/demo.csv"
 SECONDS=0
 "$build/qhyvit" table --models "${models[@]}" --calib synthetic:calib --images "$calibration" --data "synthetic:test:$images" --bits 8/8,6/6,4/4 \
-  --out "$build/demo.csv"
+  --out "$build/demo.csv" --plot "$build/demo.svg"
 cat << END
 
 Two networks, trained on synthetic images only, on $images test images that they have not seen: in float32, and quantised with
-$calibration unlabelled images to 8, 6 and 4 bits ($SECONDS s; the rows are in $build/demo.csv). Quantised, they ran as
-fake-quant, float arithmetic on values rounded as integers would be, so "latency" does not show what integers gain;
-in their files a weight takes a byte, with fewer bits too.
+$calibration unlabelled images to 8, 6 and 4 bits ($SECONDS s). "agreement" is the share of images with the float network's answer.
+The rows are in $build/demo.csv, a picture of them is $build/demo.svg. Quantised, they ran as fake-quant, float
+arithmetic on values rounded as integers would be, so "latency" does not show what integers gain; in their files a weight
+takes a byte, with fewer bits too.
 All methods: $build/qhyvit quantize --help
 
 With your own checkpoint of a MobileViT (timm or cvnets) and folders of photographs, DIR/<class>/*:

@@ -124,6 +124,23 @@ Accuracy accuracy(const std::vector<Prediction>& predictions, const std::vector<
   return a;
 }
 
+std::vector<int> best_classes(const std::vector<Prediction>& predictions) {
+  std::vector<int> classes;
+  for (const Prediction& p : predictions) classes.push_back(p.classes.empty() ? -1 : p.classes.front());
+  return classes;
+}
+
+double agreement(const std::vector<int>& classes, const std::vector<int>& others) {
+  assert(classes.size() == others.size());
+  int read = 0, equal = 0;
+  for (std::size_t i = 0; i < classes.size(); ++i) {
+    if (classes[i] < 0 || others[i] < 0) continue;
+    ++read;
+    equal += classes[i] == others[i];
+  }
+  return read ? double(equal) / read : 0;
+}
+
 std::vector<Prediction> report_skipped(const std::vector<Prediction>& predictions, const std::string& data) {
   std::vector<Prediction> skipped;
   for (const Prediction& p : predictions)

@@ -47,6 +47,12 @@ struct Accuracy {
 /// predictions[i] belongs to samples[i].
 Accuracy accuracy(const std::vector<Prediction>& predictions, const std::vector<Sample>& samples);
 
+/// The best class of each image; -1 where it could not be read.
+std::vector<int> best_classes(const std::vector<Prediction>& predictions);
+
+/// The share of the images, of those that could be read, that have the same best class in both.
+double agreement(const std::vector<int>& classes, const std::vector<int>& others);
+
 /// The predictions of images that could not be read, each with a line on stderr. If that is all of them,
 /// std::runtime_error that begins with `data`.
 std::vector<Prediction> report_skipped(const std::vector<Prediction>& predictions, const std::string& data);

@@ -67,6 +67,15 @@ std::string run_gnuplot(const std::string& script) {
   return out.text();
 }
 
+std::string gnuplot_quoted(const std::string& text) {
+  std::string result = "'";
+  for (const char c : text) {
+    if (c == '\'') result += '\'';
+    result += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
+  }
+  return result + "'";
+}
+
 void require_gnuplot() { run_gnuplot("set terminal svg\n"); }
 
 }  // namespace qhv

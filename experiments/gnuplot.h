@@ -12,6 +12,10 @@ namespace qhv {
 /// What gnuplot writes to its output for this script.
 std::string run_gnuplot(const std::string& script);
 
+/// `text` as a string of a script: in single quotes, in which gnuplot leaves everything alone but quotes and
+/// the end of the line; control characters become spaces.
+std::string gnuplot_quoted(const std::string& text);
+
 /// Throws unless gnuplot can be run: to be told before long work, not after it.
 void require_gnuplot();
 

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "quant/plan.h"
 
@@ -18,5 +19,26 @@ std::string layer_table(const QuantPlan& plan, const Graph& graph);
 /// granularity is "tensor" and of none if the quantiser is not uniform; an SQNR without noise is null; a
 /// layer that was not searched has no score.
 nlohmann::json layers_json(const QuantPlan& plan, const Graph& graph);
+
+/// A tensor of a plan, which must outlive it.
+struct PlannedTensor {
+  const LayerPlan* layer;
+  std::string name;  // "input", "input 1", "weight"
+  const TensorPlan* plan;
+};
+
+std::vector<PlannedTensor> tensors_of(const QuantPlan& plan);
+
+// Cells of the table.
+
+/// "tensor", "channel", "group", "head" for an operand of a matrix product, "equalised" where the channels'
+/// scales stand in the weight.
+std::string granularity_text(const PlannedTensor& tensor);
+
+/// "0.003", "0.001 .. 0.02", or empty for a quantiser that is not uniform.
+std::string scale_text(const PlannedTensor& tensor);
+
+/// The objective as a share of that at the default parameters, "x0.912"; empty without a search.
+std::string score_text(const LayerPlan& layer);
 
 }  // namespace qhv

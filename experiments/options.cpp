@@ -3,6 +3,8 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "experiments/number_text.h"
+
 namespace qhv {
 namespace {
 
@@ -111,6 +113,14 @@ std::string preprocess_to_json(const Preprocess& p) {
   return json{{"res", p.res},   {"resize", p.resize}, {"interpolation", interpolation_name(p.interpolation)},
               {"mean", p.mean}, {"std", p.std},       {"bgr", p.bgr}}
       .dump();
+}
+
+std::string preprocess_text(const Preprocess& p) {
+  const auto channels = [](const std::array<double, 3>& v) {
+    return number_text(v[0]) + "/" + number_text(v[1]) + "/" + number_text(v[2]);
+  };
+  return concat("res=", p.res, " resize=", p.resize, " interpolation=", interpolation_name(p.interpolation),
+                " mean=", channels(p.mean), " std=", channels(p.std), " bgr=", p.bgr ? "yes" : "no");
 }
 
 void check_engine(const GlobalOptions& options, const Model& model) {

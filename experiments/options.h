@@ -42,6 +42,9 @@ Preprocess resolve_preprocess(const ImageOptions& options, const Model& model, c
 /// For Model::preprocess.
 std::string preprocess_to_json(const Preprocess& preprocess);
 
+/// For people, and to compare: "res=256 resize=284 interpolation=bicubic mean=0/0/0 std=1/1/1 bgr=no".
+std::string preprocess_text(const Preprocess& preprocess);
+
 /// Throws CLI::ValidationError if --engine asks for another engine than the model's.
 void check_engine(const GlobalOptions& options, const Model& model);
 

@@ -48,6 +48,20 @@ std::vector<std::string> method_names(bool ablation) {
   return names;
 }
 
+std::vector<std::string> methods_meant(const std::vector<std::string>& words) {
+  std::vector<std::string> names;
+  for (const std::string& word : words) {
+    if (word != kAblation) {
+      names.push_back(word);
+      continue;
+    }
+    for (const Method& method : methods())
+      if (method.ablation) names.push_back(method.name);
+    names.push_back("qhyvit");
+  }
+  return names;
+}
+
 std::string method_help() {
   std::string help = "One of";
   for (const Method& method : methods()) help += concat("\n", method.name, ": ", method.summary);

@@ -26,6 +26,9 @@ void add_calibration_options(CLI::App& command, QuantizeOptions& options);
 
 /// Of all methods, or without the variants of the ablation.
 std::vector<std::string> method_names(bool ablation = true);
+/// Among words that name methods: the variants of the ablation, then qhyvit.
+inline constexpr const char* kAblation = "ablation";
+std::vector<std::string> methods_meant(const std::vector<std::string>& words);
 /// "One of", and a line with the name and the summary of each method.
 std::string method_help();
 

@@ -14,10 +14,9 @@
 namespace qhv {
 namespace {
 
-using nlohmann::json;
-
 constexpr const char* kHeader =
-    "model,arch,engine,method,wbits,abits,top1,top5,fp32_top1,bytes,latency_ms,seconds";
+    "model,arch,engine,method,wbits,abits,scope,seed,top1,top5,agreement,fp32_top1,bytes,latency_ms,seconds,"
+    "settings";
 constexpr std::uint64_t kMaxBytes = 64 << 20;
 
 /// The fields of one line, taken from left to right. `where` is the file and the line.
@@ -35,6 +34,13 @@ class Fields {
     const std::string field = next();
     if (!is_table_field(field)) file_error(where_, name_, " ", in_quotes(field), " is not a name");
     return field;
+  }
+
+  bool is_full() {
+    const std::string field = next();
+    for (const bool full : {false, true})
+      if (field == scope_name(full)) return full;
+    file_error(where_, name_, " ", in_quotes(field), " is neither partial nor full");
   }
 
   /// From 0 to `highest`, which excludes infinity and NaN.
@@ -68,23 +74,29 @@ TableRow parse_row(Fields fields) {
   row.key.method = fields.text();
   row.key.wbits = fields.number(32);
   row.key.abits = fields.number(32);
+  row.key.full = fields.is_full();
+  row.key.seed = fields.number<std::uint64_t>();
   row.top1 = fields.number(1.0);
   row.top5 = fields.number(1.0);
+  row.agreement = fields.number(1.0);
   row.fp32_top1 = fields.number(1.0);
   row.bytes = fields.number<std::int64_t>();
   row.latency_ms = fields.number<double>();
   row.seconds = fields.number<double>();
+  row.settings = fields.text();
   return row;
 }
 
-template <typename... Values>
-std::string formatted(const char* format, Values... values) {
-  char text[64];
-  std::snprintf(text, sizeof text, format, values...);
-  return text;
+std::string text_of(const TableRow& r) {
+  return concat(r.key.model, ",", r.arch, ",", r.engine, ",", r.key.method, ",", r.key.wbits, ",",
+                r.key.abits, ",", scope_name(r.key.full), ",", r.key.seed, ",", number_text(r.top1), ",",
+                number_text(r.top5), ",", number_text(r.agreement), ",", number_text(r.fp32_top1), ",",
+                r.bytes, ",", number_text(r.latency_ms), ",", number_text(r.seconds), ",", r.settings, "\n");
 }
 
 }  // namespace
+
+const char* scope_name(bool full) { return full ? "full" : "partial"; }
 
 bool is_table_field(const std::string& text) {
   return !text.empty() && is_utf8(text) && std::ranges::none_of(text, [](unsigned char c) {
@@ -104,7 +116,7 @@ std::vector<TableRow> read_table(const std::string& path) {
     const std::string where = concat(path, ": line ", number);
     TableRow row = parse_row(Fields(line, where));
     if (const TableRow* earlier = find_row(rows, row.key))
-      file_error(where, "is about the same as line ", earlier - rows.data() + 2);
+      file_error(where, "is about the same as line ", line_number(rows, *earlier));
     rows.push_back(std::move(row));
   }
   return rows;
@@ -112,11 +124,7 @@ std::vector<TableRow> read_table(const std::string& path) {
 
 void write_table(const std::string& path, std::span<const TableRow> rows) {
   std::string text = concat(kHeader, "\n");
-  for (const TableRow& r : rows)
-    text += r.key.model + "," + r.arch + "," + r.engine + "," + r.key.method + "," +
-            std::to_string(r.key.wbits) + "," + std::to_string(r.key.abits) + "," + number_text(r.top1) +
-            "," + number_text(r.top5) + "," + number_text(r.fp32_top1) + "," + std::to_string(r.bytes) + "," +
-            number_text(r.latency_ms) + "," + number_text(r.seconds) + "\n";
+  for (const TableRow& row : rows) text += text_of(row);
   write_file(path, text);
 }
 
@@ -125,37 +133,8 @@ const TableRow* find_row(std::span<const TableRow> rows, const TableKey& key) {
   return found == rows.end() ? nullptr : &*found;
 }
 
-std::string markdown_table(std::span<const TableRow> rows) {
-  std::string text =
-      "| model | method | W/A | top-1 | change | size, MB | latency, ms | quantised in, s |\n"
-      "|---|---|---|---|---|---|---|---|\n";
-  for (const TableRow& r : rows) {
-    const bool quantised = r.key.method != kFloatMethod;
-    text += concat("| ", std::filesystem::path(r.key.model).filename().string(), " | ", r.key.method, " | ",
-                   r.key.wbits, "/", r.key.abits, " | ", formatted("%.4f", r.top1), " | ",
-                   quantised ? formatted("%+.4f", r.top1 - r.fp32_top1) : "", " | ",
-                   formatted("%.2f", double(r.bytes) / 1e6), " | ", formatted("%.1f", r.latency_ms), " | ",
-                   quantised ? formatted("%.1f", r.seconds) : "", " |\n");
-  }
-  return text;
-}
-
-json table_json(std::span<const TableRow> rows) {
-  json result = json::array();
-  for (const TableRow& r : rows)
-    result.push_back({{"model", r.key.model},
-                      {"arch", r.arch},
-                      {"engine", r.engine},
-                      {"method", r.key.method},
-                      {"wbits", r.key.wbits},
-                      {"abits", r.key.abits},
-                      {"top1", r.top1},
-                      {"top5", r.top5},
-                      {"fp32_top1", r.fp32_top1},
-                      {"bytes", r.bytes},
-                      {"latency_ms", r.latency_ms},
-                      {"seconds", r.seconds}});
-  return result;
+std::ptrdiff_t line_number(std::span<const TableRow> rows, const TableRow& row) {
+  return &row - rows.data() + 2;  // behind the header, and lines count from 1
 }
 
 }  // namespace qhv

@@ -190,6 +190,7 @@ ScoreTable UnitEvaluator::score(const std::vector<LayerQuantizers>& quantizers, 
     });
 
   const std::int64_t count = std::int64_t(candidates.size());
+  evaluations_ += count * images;
   std::vector<std::vector<Score>> items(std::size_t(count * images));
   parallel_for(count * images, threads_, [&](std::int64_t item) {
     const std::size_t image = std::size_t(item / count), candidate = std::size_t(item % count);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -51,6 +52,9 @@ class UnitEvaluator {
   ScoreTable score(const std::vector<LayerQuantizers>& quantizers, Operand operand,
                    std::span<const Quantizer> candidates, int images) const;
 
+  /// Candidates times images that score() has looked at.
+  std::int64_t evaluations() const { return evaluations_; }
+
   /// The objective over all images and channels.
   double objective(const std::vector<LayerQuantizers>& quantizers) const;
 
@@ -65,6 +69,7 @@ class UnitEvaluator {
   int threads_;
   int axis_ = 1;
   std::size_t channels_ = 0;
+  mutable std::int64_t evaluations_ = 0;
 };
 
 /// Scores of one output against the float one, by index of `axis`.

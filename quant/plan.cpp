@@ -115,7 +115,11 @@ std::string plan_to_json(const QuantPlan& plan) {
     json j{{"node", layer.node}, {"op", layer.op}, {"inputs", inputs}, {"sqnr_db", decibels(layer.sqnr_db)}};
     if (layer.weight) j["weight"] = to_json(*layer.weight);
     if (!layer.equalization.empty()) j["equalization"] = layer.equalization;
-    if (layer.score) j["score"] = {layer.score->before, layer.score->after};
+    if (layer.score)
+      j["score"] = {{"before", layer.score->before},
+                    {"after", layer.score->after},
+                    {"evaluations", layer.score->evaluations},
+                    {"plain_evaluations", layer.score->plain_evaluations}};
     layers.push_back(std::move(j));
   }
   const json made{{"images", plan.made.images},
@@ -139,7 +143,10 @@ QuantPlan plan_from_json(const std::string& text, const std::string& where) {
       for (const json& input : l.at("inputs")) layer.inputs.push_back(tensor_plan(input, where));
       if (l.contains("weight")) layer.weight = tensor_plan(l.at("weight"), where);
       if (l.contains("equalization")) layer.equalization = l.at("equalization").get<std::vector<float>>();
-      if (l.contains("score")) layer.score = SearchScore{l.at("score").at(0), l.at("score").at(1)};
+      if (l.contains("score")) {
+        const json& s = l.at("score");
+        layer.score = {s.at("before"), s.at("after"), s.at("evaluations"), s.at("plain_evaluations")};
+      }
       plan.layers.push_back(std::move(layer));
     }
     return plan;

@@ -24,9 +24,11 @@ struct TensorPlan {
   bool operator==(const TensorPlan&) const = default;
 };
 
-/// What a search found for a layer: its objective at the default parameters and at the chosen ones.
+/// What a search found for a unit: its objective at the first parameters and at the chosen ones, and the
+/// evaluations, of one candidate on one image, that it took, and that a search of all candidates would have.
 struct SearchScore {
   double before = 0, after = 0;
+  std::int64_t evaluations = 0, plain_evaluations = 0;
   bool operator==(const SearchScore&) const = default;
 };
 

@@ -9,11 +9,15 @@
 // its own best factor, at the cost of one: the objective is a sum over channels. Otherwise all ranges share
 // one factor.
 //
-// Two flavours. `plain` evaluates every candidate on every image. `fast` looks at every fourth on a few
-// images, then at the neighbours of the best there, then at the best few on all images.
+// Two flavours. `plain` evaluates every candidate of every family on every image. `fast` looks at every
+// fourth candidate on 4 images, drops the families that are far behind, looks at the neighbours of the best
+// in the others, and compares the best 3 of the best 2 families on all images. When a tensor's turn comes
+// again, the fast search looks around what it found before.
 #pragma once
 
-#include <functional>
+#include <cstdint>
+#include <limits>
+#include <span>
 #include <vector>
 
 #include "quant/objective.h"
@@ -61,17 +65,26 @@ struct SearchSpace {
 };
 
 struct Found {
-  Quantizer quantizer;
-  double objective = 0;
+  Quantizer quantizer = Unquantized{};
+  double objective = std::numeric_limits<double>::infinity();
+  double coarse = std::numeric_limits<double>::infinity();  // of the fast flavour, on few images
 };
 
-/// The best quantiser for one operand.
+/// What a search of one operand leaves for the next one of the same operand.
+struct SearchMemory {
+  std::vector<std::vector<int>> best;  // grid indices, by family
+  std::int64_t plain_evaluations = 0;  // that the plain flavour would have needed so far
+};
+
+/// The best quantiser for one operand. `rival`: what else was found on few images; the fast flavour gives up,
+/// and returns an infinite objective, when that is out of reach.
 Found search_operand(const UnitEvaluator& evaluator, const std::vector<LayerQuantizers>& quantizers,
                      Operand operand, bool own_channels, std::span<const Family> families,
-                     const SearchGrid& grid);
+                     const SearchGrid& grid, SearchMemory& memory,
+                     double rival = std::numeric_limits<double>::infinity());
 
 /// Improves `quantizers`; they and `spaces` follow the order of Unit::layers. Returns the objective before
-/// and after. No choice makes it worse.
+/// and after, and how many evaluations the plain flavour would have needed. No choice makes it worse.
 SearchScore search_unit(const UnitEvaluator& evaluator, const Unit& unit,
                         std::vector<LayerQuantizers>& quantizers, std::span<const SearchSpace> spaces,
                         const SearchGrid& grid);

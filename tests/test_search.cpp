@@ -42,8 +42,9 @@ Found search_weight(const Graph& graph, const Unit& unit, std::span<const Tensor
   const UnitEvaluator evaluator(graph, unit, samples, Metric::kError, 2);
   std::vector<LayerQuantizers> quantizers(unit.layers.size());
   for (LayerQuantizers& q : quantizers) q.inputs = {Unquantized{}};
-  return search_operand(evaluator, quantizers, {0, Operand::kWeight}, unit.layers.size() == 1, families,
-                        grid);
+  SearchMemory memory;
+  return search_operand(evaluator, quantizers, {0, Operand::kWeight}, unit.layers.size() == 1, families, grid,
+                        memory);
 }
 
 std::vector<Tensor> images_for(const Graph& graph, int count, double low = -1, double high = 1) {
@@ -116,8 +117,9 @@ TEST_CASE("search: values on a symmetric grid decide for symmetric, skewed ones 
     const UnitEvaluator evaluator(graph, unit, samples, Metric::kError, 1);
     const std::vector<LayerQuantizers> quantizers{{{Unquantized{}}, Unquantized{}, {}}};
     const SearchGrid grid{.alpha = 0.5, .beta = 1, .candidates = 51, .flavour = Flavour::kPlain};
+    SearchMemory memory;
     return std::string(
-        scheme_name(search_operand(evaluator, quantizers, {0, 0}, true, families, grid).quantizer));
+        scheme_name(search_operand(evaluator, quantizers, {0, 0}, true, families, grid, memory).quantizer));
   };
   CHECK(scheme_for({-7, 7, -3, 5, 1, -2, 6, 4}) == "symmetric");
   CHECK(scheme_for({-0.27, -0.1, 0, 0.4, 1.3, 2.2, 3.1, 4.5}) == "affine");

@@ -122,9 +122,13 @@ class UnitSearch {
     const double before = evaluator_.objective(start);
     std::vector<LayerQuantizers> quantizers = start;
     for (std::size_t layer = 0; layer < unit_.layers.size(); ++layer) equalize(layer, quantizers);
-    const double after = search_unit(evaluator_, unit_, quantizers, spaces(), recipe_.grid).after;
-    if (after <= before) return {std::move(quantizers), {before, after}};
-    return {std::move(start), {before, before}};
+    SearchScore score = search_unit(evaluator_, unit_, quantizers, spaces(), recipe_.grid);
+    score.evaluations = evaluator_.evaluations();
+    score.plain_evaluations += memory_.plain_evaluations;
+    const bool better = score.after <= before;
+    score.before = before;
+    score.after = std::min(score.after, before);
+    return {better ? std::move(quantizers) : std::move(start), score};
   }
 
  private:
@@ -140,7 +144,7 @@ class UnitSearch {
   /// The exponent under which the best input scale loses least, with min-max weights.
   void equalize(std::size_t layer, std::vector<LayerQuantizers>& quantizers) {
     if (recipe_.equalizations.empty() || !has_weight(node(layer)) || is_depthwise(node(layer))) return;
-    double least = std::numeric_limits<double>::infinity();
+    double least = std::numeric_limits<double>::infinity(), least_coarse = least;
     LayerQuantizers best = quantizers[layer];
     SeenNode best_seen = seen_[layer];
     for (const double exponent : recipe_.equalizations) {
@@ -150,7 +154,10 @@ class UnitSearch {
       trial[layer].weight = symmetric_params(seen.weight, calibration_.wbits, 0);
       const Family families[] = {
           input_family(Scheme::kAffine, Granularity::kTensor, seen.inputs[0], calibration_.abits)};
-      Found found = search_operand(evaluator_, trial, {layer, 0}, false, families, recipe_.grid);
+      memory_.best.clear();
+      Found found =
+          search_operand(evaluator_, trial, {layer, 0}, false, families, recipe_.grid, memory_, least_coarse);
+      least_coarse = std::min(least_coarse, found.coarse);
       if (found.objective >= least) continue;
       least = found.objective;
       best = trial[layer];
@@ -167,6 +174,7 @@ class UnitSearch {
   const Unit& unit_;
   UnitEvaluator evaluator_;
   std::vector<SeenNode> seen_;  // by layer
+  SearchMemory memory_;         // of equalization
 };
 
 }  // namespace
