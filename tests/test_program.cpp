@@ -116,6 +116,30 @@ TEST_CASE("program: the same seed gives the same file, with any number of thread
   CHECK(text_of(workplace().folder / "one.safetensors") == text_of(workplace().folder / "three.safetensors"));
 }
 
+TEST_CASE("program: a search that was killed goes on where it was, and only that search does") {
+  const Workplace& w = workplace();
+  const std::string search = "quantize model.safetensors --calib val --images 4 --res 64 --method qhyvit";
+  REQUIRE(w.run(search + " --out whole.safetensors").code == 0);
+  const std::string killed =
+      concat("{ ", QHV_PROGRAM, " ", search,
+             " --out q.safetensors & p=$!; while [ ! -e q.safetensors.search ]; do sleep 0.01; "
+             "done; kill -9 $p; wait $p; } > log 2>&1;");
+  const Outcome other = w.run(search + " --wbits 6 --out q.safetensors", killed);
+  CHECK(other.code == 1);
+  CHECK(other.err.find(
+            "q.safetensors.search: is of another search, which was interrupted (qhyvit, W8A8, 4 images") !=
+        std::string::npos);
+  CHECK(!std::filesystem::exists(w.folder / "q.safetensors"));
+  const Outcome resumed = w.run(search + " --out q.safetensors");
+  CHECK(resumed.code == 0);
+  CHECK(resumed.err.find("goes on from q.safetensors.search") != std::string::npos);
+  CHECK(text_of(w.folder / "q.safetensors") == text_of(w.folder / "whole.safetensors"));
+  CHECK(!std::filesystem::exists(w.folder / "q.safetensors.search"));
+  std::ofstream(w.folder / "q.safetensors.search") << "{}";
+  fails(search + " --out q.safetensors", {"q.safetensors.search: is not what an interrupted search leaves"});
+  std::filesystem::remove(w.folder / "q.safetensors.search");
+}
+
 TEST_CASE("program: classify and bench") {
   const json result = workplace().result(
       "classify model.safetensors val/a/0.bmp val/b/1.bmp --res 64 --top 2 --classes names.txt");
@@ -162,7 +186,8 @@ TEST_CASE("program: bad input ends with code 1 and one line that names file and 
   fails("classify model.safetensors val/a/0.bmp --res 64 --classes text.txt",
         {"text.txt", "names 1 classes, the model has 3"});
   fails("quantize model.safetensors --calib empty --out q --method minmax --res 64", {"empty"});
-  fails("quantize model.safetensors --calib val --out q --method minmax --res 64 --images 10", {"10", "9"});
+  fails("quantize model.safetensors --calib val --out q --method minmax --res 64 --images 10",
+        {"val: has 9 images, 10 are wanted"});
   CHECK(!std::filesystem::exists(w.folder / "q"));
 }
 

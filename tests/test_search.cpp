@@ -287,3 +287,76 @@ TEST_CASE("bias correction: the means of outputs are those of the float network"
   correct_biases(quantized, graph, images, 2);
   CHECK(mean_error() < 1e-6);
 }
+
+TEST_CASE("search: interrupted after any unit, it goes on to the same plan") {
+  const Graph graph = small_graph();
+  const std::vector<Tensor> images = images_for(graph, 5);
+  Calibration calibration{.images = images, .wbits = 4, .abits = 4, .threads = 2};
+  const QuantizedGraph whole = quantize_qhyvit(graph, calibration);
+  for (const int units : {1, 2}) {
+    QuantPlan so_far;
+    int saved = 0;
+    calibration.save = [&](const QuantPlan& plan) {
+      so_far = plan_from_json(plan_to_json(plan), "p");
+      if (++saved == units) throw std::runtime_error("interrupted");
+    };
+    calibration.found = nullptr;
+    CHECK(error_of([&] { quantize_qhyvit(graph, calibration); }) == "runtime_error: interrupted");
+    CHECK(so_far.layers.size() == std::size_t(units));
+    saved = 10;
+    calibration.found = &so_far;
+    const QuantizedGraph resumed = quantize_qhyvit(graph, calibration);
+    CHECK(saved == 10 + 3 - units);  // the units that were found are not searched again
+    CHECK(resumed.plan == whole.plan);
+    for (std::size_t i = 0; i < graph.params.size(); ++i)
+      CHECK(difference(resumed.graph.params[i].value, whole.graph.params[i].value, 0) == "");
+  }
+}
+
+TEST_CASE("search: counts what it looks at, and what the plain flavour would have") {
+  const Graph graph = small_graph();
+  const std::vector<Tensor> images = images_for(graph, 8);
+  const auto score = [&](Flavour flavour) {
+    return *quantize_easyquant(graph, {.images = images, .wbits = 4, .abits = 4, .flavour = flavour})
+                .plan.layers[0]
+                .score;
+  };
+  const SearchScore fast = score(Flavour::kFast), plain = score(Flavour::kPlain);
+  CHECK(plain.evaluations % (100 * 8) == 2 * 8);  // besides the searches: the objective, twice
+  CHECK(plain.evaluations - 2 * 8 == plain.plain_evaluations);
+  CHECK(fast.evaluations < fast.plain_evaluations / 4);
+}
+
+TEST_CASE("ablation: each variant has one ingredient more") {
+  // The depthwise convolution's channels differ by a factor of 100, and what SiLU puts out is skewed.
+  Graph graph = small_graph();
+  Tensor& expand = graph.params[0].value;
+  for (std::int64_t i = 0; i < 3; ++i) expand[i] *= 100;
+  const std::vector<Tensor> images = images_for(graph, 4, 0, 1);
+  const auto plan = [&](const char* method) {
+    return quantize_graph(find_method(method), graph, {.images = images, .wbits = 4, .abits = 4}).plan;
+  };
+  const auto filter_input = [](const QuantPlan& p) { return p.layers[1].inputs[0].quantizer; };
+  const auto is_symmetric = [](const TensorPlan& t) {
+    return std::string(scheme_name(t.quantizer)) == "symmetric";
+  };
+  const QuantPlan base = plan("ablation-base"), scale = plan("ablation-scale"),
+                  granularity = plan("ablation-granularity"), scheme = plan("ablation-scheme"),
+                  equalized = plan("ablation-equalization");
+  for (const LayerPlan& layer : base.layers) {
+    CHECK(is_symmetric(layer.inputs[0]));
+    CHECK(layer.score->before == layer.score->after);
+  }
+  std::vector<Range> seen;
+  for (const Tensor& image : images) seen = merge(seen, {range_of(image)});
+  CHECK(base.layers[0].inputs[0].quantizer == Quantizer(symmetric_params(seen, 4)));
+  CHECK(std::string(granularity_name(filter_input(scale))) == "tensor");
+  CHECK(scale.layers[0].score->after < base.layers[0].score->after);
+  CHECK(
+      std::ranges::all_of(granularity.layers, [&](const LayerPlan& l) { return is_symmetric(l.inputs[0]); }));
+  CHECK(std::string(granularity_name(filter_input(granularity))) == "channel");
+  CHECK(!std::ranges::all_of(scheme.layers, [&](const LayerPlan& l) { return is_symmetric(l.inputs[0]); }));
+  const auto is_equalised = [](const LayerPlan& l) { return !l.equalization.empty(); };
+  CHECK(std::ranges::none_of(scheme.layers, is_equalised));
+  CHECK(std::ranges::any_of(equalized.layers, is_equalised));
+}
