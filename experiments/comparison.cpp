@@ -45,7 +45,8 @@ std::string settings_text(const TableKey& key, const ComparisonOptions& options,
   const QuantizeOptions& how = options.calibration;
   std::string text;
   if (key.method != kFloatMethod)
-    text = concat("calib=", how.calib, ":", how.images, " signal=", signal_name(how.signal),
+    text = concat("calib=", how.calib, ":", how.images,
+                  " signal=", how.signal ? signal_name(*how.signal) : "default",
                   " search=", flavour_name(how.flavour), " ");
   return text +
          concat("data=", options.data, ":", subject.samples.size(), " ", preprocess_text(subject.preprocess));

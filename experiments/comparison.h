@@ -3,7 +3,7 @@
 // method, model or seed only costs its own rows.
 //
 // A row's settings, for example
-//   calib=calib:32 data=val:2000 signal=quantized search=fast res=256 resize=256 interpolation=bicubic
+//   calib=calib:32 data=val:2000 signal=default search=fast res=256 resize=256 interpolation=bicubic
 //   mean=0/0/0 std=1/1/1 bgr=no
 // name the calibration and test images with their numbers; that of a float network lacks what belongs to
 // calibration.

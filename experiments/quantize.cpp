@@ -27,8 +27,8 @@ void add_calibration_options(CLI::App& command, QuantizeOptions& options) {
       ->check(CLI::Range(1, 1000000));
   command
       .add_option("--signal", options.signal,
-                  "Sensitivity that weighs errors in methods that search by it: quantized (default), fisher, "
-                  "perturbation, lowrank or none")
+                  "Sensitivity that weighs errors in methods that search by it: fisher (default of qhyvit), "
+                  "quantized (default of the others), perturbation, lowrank or none")
       ->transform(CLI::CheckedTransformer(signal_names(), CLI::ignore_case))
       ->option_text("SIGNAL");
   command.add_option("--search", options.flavour, "fast (default), or plain: every candidate on every image")

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,7 @@ struct QuantizeOptions {
   int images = 32;    // drawn from it by the seed
   std::string method;
   int wbits = 8, abits = 8;
-  Signal signal = Signal::kQuantized;
+  std::optional<Signal> signal = {};  // nothing: the method's own
   Flavour flavour = Flavour::kFast;
   bool full = false;
 };

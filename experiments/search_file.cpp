@@ -25,8 +25,8 @@ std::string description(const std::string& method, const Model& model, const Cal
   for (const Param& param : model.graph.params) content = mixed(content, param.value);
   for (const Tensor& image : c.images) content = mixed(content, image);
   return concat(method, ", W", c.wbits, "A", c.abits, c.full ? ", full" : "", ", ", c.images.size(),
-                " images, seed ", c.seed, ", signal ", signal_name(c.signal), ", search ",
-                flavour_name(c.flavour), ", ", model.arch.name, " and images #", content);
+                " images, seed ", c.seed, ", signal ", c.signal ? signal_name(*c.signal) : "of the method",
+                ", search ", flavour_name(c.flavour), ", ", model.arch.name, " and images #", content);
 }
 
 }  // namespace

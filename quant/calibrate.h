@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -19,9 +20,9 @@ struct Calibration {
   int wbits = 8, abits = 8;
   int threads = 1;
   std::uint64_t seed = 0;
-  Signal signal = Signal::kQuantized;  // of the methods that weigh errors by sensitivity
-  Flavour flavour = Flavour::kFast;    // of those that search
-  bool full = false;                   // whether normalisations, SiLU, softmax, additions are quantised too
+  std::optional<Signal> signal = {};  // of the methods that weigh errors by sensitivity; nothing: their own
+  Flavour flavour = Flavour::kFast;   // of those that search
+  bool full = false;                  // whether normalisations, SiLU, softmax, additions are quantised too
   /// Called from one thread at a time with the stage's name and the share done, 0 to 1.
   std::function<void(const char* stage, double done)> progress = {};
   // A search can be interrupted: it hands out the layers found so far after each unit, and takes those of an

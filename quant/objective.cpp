@@ -37,6 +37,10 @@ QHV_VECTORIZE void add_weighted_errors(const real* a, const real* b, const real*
     sums[i] += double(weight[i]) * e * e;
   }
 }
+QHV_VECTORIZE void add_errors_along(const real* a, const real* b, const real* direction, double* sums,
+                                    std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) sums[i] += double(direction[i]) * double(a[i] - b[i]);
+}
 
 }  // namespace
 
@@ -46,41 +50,57 @@ double Score::value(Metric metric) const {
   return norms > 0 ? 1 - sums[0] / norms : sums[1] == sums[2] ? 0 : 1;
 }
 
+namespace {
+
+/// (sum_i direction_i e_i)^2 of each channel, added to its score.
+void add_error_along(const Tensor& output, const Tensor& exact, const Tensor& direction, std::int64_t inner,
+                     std::vector<Score>& scores) {
+  const std::int64_t channels = std::int64_t(scores.size());
+  std::vector<double> along(scores.size(), 0.0);
+  if (inner == 1)
+    for (std::int64_t first = 0; first < exact.size(); first += channels)
+      add_errors_along(output.data() + first, exact.data() + first, direction.data() + first, along.data(),
+                       channels);
+  else
+    for (std::int64_t row = 0; row < exact.size() / inner; ++row)
+      along[std::size_t(row % channels)] += error_along(
+          output.data() + row * inner, exact.data() + row * inner, direction.data() + row * inner, inner);
+  for (std::size_t c = 0; c < along.size(); ++c) scores[c].sums[0] += along[c] * along[c];
+}
+
+}  // namespace
+
 std::vector<Score> score_output(const Tensor& output, const UnitSample& sample, int axis, Metric metric) {
   const Tensor& o = sample.output;
   require(output.shape() == o.shape(), "score", "output ", output.shape(), ", float output ", o.shape());
   const std::int64_t channels = o.dim(axis);
   std::int64_t inner = 1;
   for (int i = axis + 1; i < o.rank(); ++i) inner *= o.dim(i);
-  const std::int64_t rows = o.size() / inner;
   std::vector<Score> scores{std::size_t(channels)};
   const bool weighted = !sample.importance.values().empty();
-  if (metric == Metric::kError && inner == 1 && weighted && sample.direction.values().empty()) {
+  if (metric == Metric::kError && inner == 1 && weighted) {
     std::vector<double> sums(std::size_t(channels), 0.0);
     for (std::int64_t first = 0; first < o.size(); first += channels)
       add_weighted_errors(output.data() + first, o.data() + first, sample.importance.data() + first,
                           sums.data(), channels);
     for (std::size_t c = 0; c < sums.size(); ++c) scores[c].sums[0] = sums[c];
-    return scores;
-  }
-  std::vector<double> along(std::size_t(channels), 0.0);
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const std::int64_t first = row * inner;
-    const std::size_t c = std::size_t(row % channels);
-    const real *a = output.data() + first, *b = o.data() + first;
-    std::array<double, 3>& sums = scores[c].sums;
-    if (metric == Metric::kCosine) {
-      sums[0] += dot(a, b, inner);
-      sums[1] += dot(b, b, inner);
-      sums[2] += dot(a, a, inner);
-      continue;
+  } else {
+    for (std::int64_t row = 0; row < o.size() / inner; ++row) {
+      const std::int64_t first = row * inner;
+      const real *a = output.data() + first, *b = o.data() + first;
+      std::array<double, 3>& sums = scores[std::size_t(row % channels)].sums;
+      if (metric == Metric::kCosine) {
+        sums[0] += dot(a, b, inner);
+        sums[1] += dot(b, b, inner);
+        sums[2] += dot(a, a, inner);
+      } else {
+        sums[0] += weighted ? weighted_error(a, b, sample.importance.data() + first, inner)
+                            : squared_error(a, b, inner);
+      }
     }
-    sums[0] +=
-        weighted ? weighted_error(a, b, sample.importance.data() + first, inner) : squared_error(a, b, inner);
-    if (!sample.direction.values().empty())
-      along[c] += error_along(a, b, sample.direction.data() + first, inner);
   }
-  for (std::size_t c = 0; c < along.size(); ++c) scores[c].sums[0] += along[c] * along[c];
+  if (metric == Metric::kError)
+    for (const Tensor& direction : sample.directions) add_error_along(output, o, direction, inner, scores);
   return scores;
 }
 

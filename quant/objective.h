@@ -1,8 +1,9 @@
 // The objective of a search: how far a unit's output is from the float network's, for many candidates of one
 // quantiser at once.
 //
-//   error    sum_i importance_i e_i^2 (+ (sum_i direction_i e_i)^2 by channel), e = output - float output
-//   cosine   1 - <o, o^> / (|o| |o^|)     (EasyQuant, arXiv 2006.16669, equation 4), o over all images
+//   error    sum_i importance_i e_i^2 (+ (sum_i direction_i e_i)^2 by direction and channel), e = output -
+//   float output cosine   1 - <o, o^> / (|o| |o^|)     (EasyQuant, arXiv 2006.16669, equation 4), o over all
+//   images
 #pragma once
 
 #include <array>

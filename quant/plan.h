@@ -48,7 +48,7 @@ struct LayerPlan {
 struct Provenance {
   int images = 0;
   std::uint64_t seed = 0;
-  std::string signal = "none", search = "fast";  // of methods that use them
+  std::string signal = "none", search = "none";  // of methods that search
   bool operator==(const Provenance&) const = default;
 };
 

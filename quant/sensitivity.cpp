@@ -33,7 +33,8 @@ Gradients differentiate(const Graph& graph, std::span<const Unit> units, const T
     options.on_edge = [&](Edge edge, Var v) -> std::optional<Var> {
       std::optional<Tensor> other = replace(edge, v.value());
       if (!other) return std::nullopt;
-      for (std::int64_t i = 0; i < other->size(); ++i) (*other)[i] -= v.value()[i];
+      const Tensor& x = v.value();
+      for (std::int64_t i = 0; i < other->size(); ++i) (*other)[i] -= x[i];
       return add(v, tape.constant(std::move(*other)));
     };
   const Recorded run = record(tape, graph, {{0, x}}, options);
@@ -91,14 +92,25 @@ void square(Tensor& x) {
   for (real& v : x.values()) v *= v;
 }
 
-/// diag(max(0, E[g e] / E[e^2])) from what `samples` hold: the gradient as `direction`, the error e as
+/// One draw of the Fisher information: g^2 / draws to the diagonal, and g / sqrt(draws) as a direction.
+void add_draw(Tensor& gradient, UnitSample& sample) {
+  for (real& g : gradient.values()) g = real(double(g) / std::sqrt(double(kFisherDraws)));
+  sample.directions.push_back(gradient);
+  square(gradient);
+  if (sample.importance.values().empty())
+    sample.importance = std::move(gradient);
+  else
+    accumulate(sample.importance, gradient);
+}
+
+/// diag(max(0, E[g e] / E[e^2])) from what `samples` hold: the gradient as the direction, the error e as
 /// `importance`.
 void estimate_diagonal(std::vector<UnitSample>& samples) {
   std::vector<double> ge(std::size_t(samples[0].output.size())), ee(ge.size());
   for (const UnitSample& sample : samples)
     for (std::size_t i = 0; i < ge.size(); ++i) {
       const double e = sample.importance[std::int64_t(i)];
-      ge[i] += double(sample.direction[std::int64_t(i)]) * e;
+      ge[i] += double(sample.directions[0][std::int64_t(i)]) * e;
       ee[i] += e * e;
     }
   for (UnitSample& sample : samples)
@@ -109,14 +121,101 @@ void estimate_diagonal(std::vector<UnitSample>& samples) {
 /// Whether any element of the signal is not zero.
 bool has_signal(const std::string& name, const std::vector<UnitSample>& samples) {
   bool any = false;
-  for (const UnitSample& sample : samples)
-    for (const Tensor* t : {&sample.importance, &sample.direction})
-      for (const real v : t->values()) {
-        require(std::isfinite(v), name, "the sensitivity signal is NaN or infinite");
-        any |= v != 0;
-      }
+  const auto look = [&](const Tensor& t) {
+    for (const real v : t.values()) {
+      require(std::isfinite(v), name, "the sensitivity signal is NaN or infinite");
+      any |= v != 0;
+    }
+  };
+  for (const UnitSample& sample : samples) {
+    look(sample.importance);
+    for (const Tensor& direction : sample.directions) look(direction);
+  }
   return any;
 }
+
+/// The signals of one image at all units.
+class ImageSignals {
+ public:
+  ImageSignals(const Graph& graph, const QuantizedGraph& defaults, const RunHooks& quantize,
+               std::span<const Unit> units, const Tensor& image, std::vector<UnitSample*> samples)
+      : graph_(graph),
+        defaults_(defaults),
+        quantize_(quantize),
+        units_(units),
+        image_(image),
+        samples_(std::move(samples)),
+        answer_(sample_float(graph, units, image, samples_)) {}
+
+  void sample(Signal signal, std::uint64_t seed, std::uint64_t image) {
+    switch (signal) {
+      case Signal::kNone:
+        return;
+      case Signal::kQuantized:
+        return quantized();
+      case Signal::kFisher:
+        return fisher(seed, image);
+      case Signal::kPerturbation:
+        return perturbation();
+      case Signal::kLowRank:
+        return low_rank();
+    }
+  }
+
+ private:
+  void quantized() {
+    Gradients q = differentiate(defaults_.graph, units_, image_, quantize_.on_edge, against(answer_));
+    for (std::size_t u = 0; u < units_.size(); ++u) {
+      square(q.gradients[u]);
+      samples_[u]->importance = std::move(q.gradients[u]);
+    }
+  }
+
+  void fisher(std::uint64_t seed, std::uint64_t image) {
+    for (std::uint64_t draw = 0; draw < kFisherDraws; ++draw) {
+      const Tensor label = drawn_label(answer_, seed, image * kFisherDraws + draw);
+      Gradients f = differentiate(graph_, units_, image_, {}, against(label));
+      for (std::size_t u = 0; u < units_.size(); ++u) add_draw(f.gradients[u], *samples_[u]);
+    }
+  }
+
+  void perturbation() {
+    Gradients plus = differentiate(graph_, units_, image_, quantize_.on_edge, against(answer_));
+    const auto mirrored = [&](Edge edge, const Tensor& x) {
+      std::optional<Tensor> y = quantize_.on_edge(edge, x);
+      if (y)
+        for (std::int64_t k = 0; k < y->size(); ++k) (*y)[k] = 2 * x[k] - (*y)[k];
+      return y;
+    };
+    const Gradients minus = differentiate(graph_, units_, image_, mirrored, against(answer_));
+    for (std::size_t u = 0; u < units_.size(); ++u) {
+      Tensor& h = plus.gradients[u];
+      for (std::int64_t k = 0; k < h.size(); ++k) {
+        const real width = std::abs(plus.outputs[u][k] - minus.outputs[u][k]);
+        h[k] = width > 0 ? std::abs(h[k] - minus.gradients[u][k]) / width : 0;
+      }
+      samples_[u]->importance = std::move(h);
+    }
+  }
+
+  /// What estimate_diagonal wants, once all images have it.
+  void low_rank() {
+    Gradients q = differentiate(defaults_.graph, units_, image_, quantize_.on_edge, against(answer_));
+    for (std::size_t u = 0; u < units_.size(); ++u) {
+      for (std::int64_t k = 0; k < q.outputs[u].size(); ++k) q.outputs[u][k] -= samples_[u]->output[k];
+      samples_[u]->importance = std::move(q.outputs[u]);
+      samples_[u]->directions.push_back(std::move(q.gradients[u]));
+    }
+  }
+
+  const Graph& graph_;
+  const QuantizedGraph& defaults_;
+  const RunHooks& quantize_;
+  std::span<const Unit> units_;
+  const Tensor& image_;
+  std::vector<UnitSample*> samples_;
+  Tensor answer_;  // of the float network, probabilities
+};
 
 }  // namespace
 
@@ -130,61 +229,11 @@ std::vector<std::vector<UnitSample>> sample_units(const Graph& graph, const Quan
                                                   const SampleOptions& options) {
   std::vector<std::vector<UnitSample>> all(units.size(), std::vector<UnitSample>(images.size()));
   const RunHooks quantize = fake_quant_hooks(defaults.graph, defaults.plan);
-  parallel_for(std::int64_t(images.size()), options.threads, [&](std::int64_t index) {
-    const std::size_t i = std::size_t(index);
-    const Tensor& image = images[i];
+  parallel_for(std::int64_t(images.size()), options.threads, [&](std::int64_t i) {
     std::vector<UnitSample*> samples;
-    for (auto& of_unit : all) samples.push_back(&of_unit[i]);
-    const Tensor answer = sample_float(graph, units, image, samples);
-    switch (options.signal) {
-      case Signal::kNone:
-        break;
-      case Signal::kQuantized: {
-        Gradients q = differentiate(defaults.graph, units, image, quantize.on_edge, against(answer));
-        for (std::size_t u = 0; u < units.size(); ++u) {
-          square(q.gradients[u]);
-          samples[u]->importance = std::move(q.gradients[u]);
-        }
-        break;
-      }
-      case Signal::kFisher: {
-        const Tensor label = drawn_label(answer, options.seed, std::uint64_t(index));
-        Gradients f = differentiate(graph, units, image, {}, against(label));
-        for (std::size_t u = 0; u < units.size(); ++u) {
-          square(f.gradients[u]);
-          samples[u]->importance = std::move(f.gradients[u]);
-        }
-        break;
-      }
-      case Signal::kPerturbation: {
-        Gradients plus = differentiate(graph, units, image, quantize.on_edge, against(answer));
-        const auto mirrored = [&](Edge edge, const Tensor& x) {
-          std::optional<Tensor> y = quantize.on_edge(edge, x);
-          if (y)
-            for (std::int64_t k = 0; k < y->size(); ++k) (*y)[k] = 2 * x[k] - (*y)[k];
-          return y;
-        };
-        const Gradients minus = differentiate(graph, units, image, mirrored, against(answer));
-        for (std::size_t u = 0; u < units.size(); ++u) {
-          Tensor& h = plus.gradients[u];
-          for (std::int64_t k = 0; k < h.size(); ++k) {
-            const real width = std::abs(plus.outputs[u][k] - minus.outputs[u][k]);
-            h[k] = width > 0 ? std::abs(h[k] - minus.gradients[u][k]) / width : 0;
-          }
-          samples[u]->importance = std::move(h);
-        }
-        break;
-      }
-      case Signal::kLowRank: {
-        Gradients q = differentiate(defaults.graph, units, image, quantize.on_edge, against(answer));
-        for (std::size_t u = 0; u < units.size(); ++u) {
-          for (std::int64_t k = 0; k < q.outputs[u].size(); ++k) q.outputs[u][k] -= samples[u]->output[k];
-          samples[u]->importance = std::move(q.outputs[u]);
-          samples[u]->direction = std::move(q.gradients[u]);
-        }
-        break;
-      }
-    }
+    for (auto& of_unit : all) samples.push_back(&of_unit[std::size_t(i)]);
+    ImageSignals(graph, defaults, quantize, units, images[std::size_t(i)], std::move(samples))
+        .sample(options.signal, options.seed, std::uint64_t(i));
   });
   if (options.signal == Signal::kNone) return all;
   bool any = false;
@@ -200,7 +249,8 @@ std::vector<std::vector<UnitSample>> sample_units(const Graph& graph, const Quan
 
 std::int64_t sample_bytes(const Graph& graph, const Unit& unit) {
   const std::vector<Shape> shapes = infer_shapes(graph);
-  std::int64_t elements = 3 * element_count(shapes[std::size_t(unit.output())]);
+  // The output, its importance, and the directions of the signal that has most.
+  std::int64_t elements = (2 + kFisherDraws) * element_count(shapes[std::size_t(unit.output())]);
   for (const int node : unit.externals) elements += element_count(shapes[std::size_t(node)]);
   return elements * std::int64_t(sizeof(real));
 }

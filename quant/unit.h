@@ -30,10 +30,9 @@ Unit make_unit(const Graph& graph, NodeRange range);
 struct UnitSample {
   std::vector<Tensor> externals;  // as Unit::externals
   Tensor output;
-  // The objective is sum_i importance_i e_i^2, plus for each channel (sum_i direction_i e_i)^2 where there is
-  // a direction.
-  Tensor importance;  // of the output's shape, >= 0; empty: all are 1
-  Tensor direction;   // of the output's shape, or empty
+  // The objective is sum_i importance_i e_i^2, plus (sum_i direction_i e_i)^2 for each direction and channel.
+  Tensor importance;               // of the output's shape, >= 0; empty: all are 1
+  std::vector<Tensor> directions;  // each of the output's shape
 };
 
 /// How the quantised layers of a unit are quantised, by the order of Unit::layers.

@@ -168,7 +168,7 @@ TEST_CASE("search: scores by hand") {
   CHECK(error[1].sums[0] == 100 * 0.25);
   CHECK(score_output(output, sample, 2, Metric::kError)[0].sums[0] == 1 + 25);
   UnitSample directed = sample;
-  directed.direction = Tensor({1, 2, 2}, {1, -1, 2, 2});
+  directed.directions = {Tensor({1, 2, 2}, {1, -1, 2, 2})};
   CHECK(score_output(output, directed, 1, Metric::kError)[0].sums[0] == 41 + 1);        // (1 - 2)^2
   CHECK(score_output(output, directed, 1, Metric::kError)[1].sums[0] == 25 + 11 * 11);  // (1 + 10)^2
   const Score cosine = score_output(output, sample, 1, Metric::kCosine)[0];
@@ -219,7 +219,7 @@ TEST_CASE("sensitivity: at the logits it is the known gradient, and zero everywh
     const Tensor h = samples(signal, coarse)[0].importance;
     for (const real v : h.values()) CHECK((std::isfinite(v) && v >= 0));
   }
-  CHECK(samples(Signal::kLowRank, coarse)[0].direction.shape() == Shape{1, 4});
+  CHECK(samples(Signal::kLowRank, coarse)[0].directions[0].shape() == Shape{1, 4});
   CHECK(error_of([&] {
           samples(Signal::kQuantized, {graph, {}});
         }) ==

@@ -74,7 +74,7 @@ TEST_CASE("table: rows as eval and quantize would give them, in CSV and JSON") {
   const std::string images =
       "data=synthetic:val:21:21 res=32 resize=32 interpolation=bicubic mean=0/0/0 std=1/1/1 bgr=no";
   CHECK(rows[0][kSettings] == images);
-  CHECK(rows[1][kSettings] == "calib=synthetic:calib:21:4 signal=quantized search=fast " + images);
+  CHECK(rows[1][kSettings] == "calib=synthetic:calib:21:4 signal=default search=fast " + images);
 
   const std::string calib = " --calib synthetic:calib:21 --images 4 --res 32 --crop-pct 1 --seed 5";
   REQUIRE(place.run("quantize m.safetensors --out q --method minmax --wbits 2 --abits 3" + calib).code == 0);

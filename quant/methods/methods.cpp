@@ -41,6 +41,7 @@ constexpr Method kMethods[] = {
     {"ablation-granularity", "the same, granularity searched", quantize_ablation_granularity, true},
     {"ablation-scheme", "the same, scheme searched", quantize_ablation_scheme, true},
     {"ablation-bridge", "the same, bridge blocks judged by their output", quantize_ablation_bridge, true},
+    {"ablation-fisher", "the same, errors weighed by the Fisher information", quantize_ablation_fisher, true},
     {"ablation-equalization", "the same, equalization: all of qhyvit but bias correction",
      quantize_ablation_equalization, true},
 };
@@ -71,8 +72,8 @@ QuantizedGraph quantize_graph(const Method& method, const Graph& graph, const Ca
   if (calibration.full) add_full_layers(plan, graph, calibration);
   std::ranges::sort(plan.layers, {}, [&](const LayerPlan& layer) { return find_node(graph, layer.node); });
   plan.full = calibration.full;
-  plan.made = {int(calibration.images.size()), calibration.seed, signal_name(calibration.signal),
-               flavour_name(calibration.flavour)};
+  plan.made.images = int(calibration.images.size());
+  plan.made.seed = calibration.seed;
   validate(plan, quantized.graph);
   measure_plan(quantized, graph, calibration.images, calibration.threads);
   return quantized;

@@ -41,6 +41,7 @@ QuantizedGraph quantize_ablation_scale(const Graph& graph, const Calibration& ca
 QuantizedGraph quantize_ablation_granularity(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_ablation_scheme(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_ablation_bridge(const Graph& graph, const Calibration& calibration);
+QuantizedGraph quantize_ablation_fisher(const Graph& graph, const Calibration& calibration);
 QuantizedGraph quantize_ablation_equalization(const Graph& graph, const Calibration& calibration);
 
 // What the simple methods share.

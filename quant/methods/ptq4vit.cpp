@@ -48,7 +48,7 @@ SearchSpace space_of(const Graph& graph, const Node& node, const SeenNode& seen,
 QuantizedGraph quantize_ptq4vit(const Graph& graph, const Calibration& calibration) {
   return search_network(graph, calibration,
                         {.method = "ptq4vit",
-                         .signal = calibration.signal,
+                         .signal = calibration.signal.value_or(Signal::kQuantized),
                          .bridges = false,
                          .grid = {.flavour = calibration.flavour},
                          .space = [&](const Node& node, const SeenNode& seen, const Calibration& c) {

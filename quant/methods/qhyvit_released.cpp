@@ -26,7 +26,7 @@ SearchSpace space_of(const Node& node, const SeenNode& seen, const Calibration& 
 QuantizedGraph quantize_qhyvit_released(const Graph& graph, const Calibration& calibration) {
   return search_network(graph, calibration,
                         {.method = "qhyvit-released",
-                         .signal = calibration.signal,
+                         .signal = calibration.signal.value_or(Signal::kQuantized),
                          .grid = {.flavour = calibration.flavour},
                          .space = space_of});
 }

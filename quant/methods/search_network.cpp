@@ -28,9 +28,12 @@ std::vector<SeenNode> see_nodes(const Graph& graph, const Calibration& calibrati
     e.axis = std::holds_alternative<Linear>(node.op) ? rank - 1 : 1;
   }
   const std::vector<std::vector<Range>> ranges = observe_ranges(graph, edges, calibration);
+  Calibration half = calibration;
+  half.images = calibration.images.first((calibration.images.size() + 1) / 2);
+  const std::vector<std::vector<Range>> half_ranges = observe_ranges(graph, edges, half);
   std::vector<SeenNode> seen(graph.nodes.size());
   for (std::size_t i = 0; i < edges.size(); ++i)
-    seen[std::size_t(edges[i].edge.node)].inputs.push_back({edges[i].axis, ranges[i]});
+    seen[std::size_t(edges[i].edge.node)].inputs.push_back({edges[i].axis, ranges[i], half_ranges[i]});
   for (const int node : quantizable_nodes(graph))
     if (has_weight(graph.nodes[std::size_t(node)]))
       seen[std::size_t(node)].weight = channel_ranges(weight_of(graph, node), 0);
@@ -42,7 +45,7 @@ SeenNode equalized(const Graph& graph, int node, const SeenNode& seen, double ex
   SeenNode result = seen;
   if (exponent == 0) return result;
   SeenInput& input = result.inputs[0];
-  input.equalization = equalization(input.ranges, exponent);
+  input.equalization = equalization(input.half_ranges, exponent);
   for (std::size_t c = 0; c < input.ranges.size(); ++c) {
     input.ranges[c].lo /= double(input.equalization[c]);
     input.ranges[c].hi /= double(input.equalization[c]);
@@ -204,6 +207,8 @@ QuantizedGraph search_network(const Graph& graph, const Calibration& calibration
   QuantizedGraph quantized{graph, {recipe.method, calibration.wbits, calibration.abits, {}}};
   const QuantizedGraph defaults = quantize_minmax(graph, calibration);
   QuantPlan& plan = quantized.plan;
+  plan.made.signal = signal_name(recipe.signal);
+  plan.made.search = flavour_name(recipe.grid.flavour);
   if (calibration.found) plan.layers = calibration.found->layers;
   std::vector<Unit> units = search_units(graph, recipe.bridges);
   const double count = double(units.size());

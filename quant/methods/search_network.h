@@ -1,8 +1,10 @@
 // A whole network by search, unit by unit: what the searching methods share. They differ in their recipe.
 //
 // Every unit is searched with the float network's inputs ("parallel" calibration, as in PTQ4ViT and Q-HyViT),
-// starting from the first family of each tensor at the range that was seen. Units are sampled in portions, so
-// that the samples of all images fit into memory.
+// starting from the first family of each tensor at the range that was seen. Factors of equalization come from
+// half of the images and are judged on all: factors made for all of them leave no channel any headroom, and
+// images that are not among them are clipped. Units are sampled in portions, so that the samples of all
+// images fit into memory.
 #pragma once
 
 #include <functional>
@@ -18,6 +20,7 @@ namespace qhv {
 struct SeenInput {
   int axis = 1;
   std::vector<Range> ranges;
+  std::vector<Range> half_ranges = {};  // on the first half of the images
   std::vector<float> equalization = {};
 };
 
