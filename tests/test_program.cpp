@@ -122,22 +122,24 @@ TEST_CASE("program: a search that was killed goes on where it was, and only that
   REQUIRE(w.run(search + " --out whole.safetensors").code == 0);
   const std::string killed =
       concat("{ ", QHV_PROGRAM, " ", search,
-             " --out q.safetensors & p=$!; while [ ! -e q.safetensors.search ]; do sleep 0.01; "
+             " --out killed.safetensors & p=$!; while [ ! -e killed.safetensors.search ]; do sleep 0.01; "
              "done; kill -9 $p; wait $p; } > log 2>&1;");
-  const Outcome other = w.run(search + " --wbits 6 --out q.safetensors", killed);
+  const Outcome other = w.run(search + " --wbits 6 --out killed.safetensors", killed);
   CHECK(other.code == 1);
-  CHECK(other.err.find(
-            "q.safetensors.search: is of another search, which was interrupted (qhyvit, W8A8, 4 images") !=
-        std::string::npos);
-  CHECK(!std::filesystem::exists(w.folder / "q.safetensors"));
-  const Outcome resumed = w.run(search + " --out q.safetensors");
+  CHECK(
+      other.err.find(
+          "killed.safetensors.search: is of another search, which was interrupted (qhyvit, W8A8, 4 images") !=
+      std::string::npos);
+  CHECK(!std::filesystem::exists(w.folder / "killed.safetensors"));
+  const Outcome resumed = w.run(search + " --out killed.safetensors");
   CHECK(resumed.code == 0);
-  CHECK(resumed.err.find("goes on from q.safetensors.search") != std::string::npos);
-  CHECK(text_of(w.folder / "q.safetensors") == text_of(w.folder / "whole.safetensors"));
-  CHECK(!std::filesystem::exists(w.folder / "q.safetensors.search"));
-  std::ofstream(w.folder / "q.safetensors.search") << "{}";
-  fails(search + " --out q.safetensors", {"q.safetensors.search: is not what an interrupted search leaves"});
-  std::filesystem::remove(w.folder / "q.safetensors.search");
+  CHECK(resumed.err.find("goes on from killed.safetensors.search") != std::string::npos);
+  CHECK(text_of(w.folder / "killed.safetensors") == text_of(w.folder / "whole.safetensors"));
+  CHECK(!std::filesystem::exists(w.folder / "killed.safetensors.search"));
+  std::ofstream(w.folder / "killed.safetensors.search") << "{}";
+  fails(search + " --out killed.safetensors",
+        {"killed.safetensors.search: is not what an interrupted search leaves"});
+  std::filesystem::remove(w.folder / "killed.safetensors.search");
 }
 
 TEST_CASE("program: classify and bench") {

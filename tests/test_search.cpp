@@ -8,6 +8,7 @@
 #include "nn/passes.h"
 #include "nn/run.h"
 #include "quant/bias_correction.h"
+#include "quant/equalize.h"
 #include "quant/fake_quant.h"
 #include "quant/methods/search_network.h"
 #include "tests/support.h"
@@ -207,14 +208,23 @@ TEST_CASE("sensitivity: at the logits it is the known gradient, and zero everywh
   const Tensor importance = samples(Signal::kQuantized, coarse)[1].importance;
   for (std::int64_t i = 0; i < 4; ++i)
     CHECK(near(double(importance[i]), std::pow(double(rounded[i] - exact[i]), 2), 1e-6));
-  const Tensor fisher = samples(Signal::kFisher, coarse)[1].importance;
-  int labels = 0;
-  for (std::int64_t i = 0; i < 4; ++i) {
-    const double p = double(exact[i]), v = double(fisher[i]);
-    labels += near(v, (1 - p) * (1 - p), 1e-6);
-    CHECK((near(v, p * p, 1e-6) || near(v, (1 - p) * (1 - p), 1e-6)));
+  // Each draw has one label: its direction is (p - label) / sqrt(draws), and the squares add up to the
+  // importance.
+  const UnitSample fisher = samples(Signal::kFisher, coarse)[1];
+  REQUIRE(fisher.directions.size() == kFisherDraws);
+  std::vector<double> squares(4, 0.0);
+  for (const Tensor& direction : fisher.directions) {
+    int labels = 0;
+    for (std::int64_t i = 0; i < 4; ++i) {
+      const double p = double(exact[i]), d = double(direction[i]) * std::sqrt(double(kFisherDraws));
+      labels += near(d, p - 1, 1e-6);
+      CHECK((near(d, p, 1e-6) || near(d, p - 1, 1e-6)));
+      squares[std::size_t(i)] += double(direction[i]) * double(direction[i]);
+    }
+    CHECK(labels == 1);
   }
-  CHECK(labels == 1);
+  for (std::int64_t i = 0; i < 4; ++i)
+    CHECK(near(double(fisher.importance[i]), squares[std::size_t(i)], 1e-6));
   for (const Signal signal : {Signal::kPerturbation, Signal::kLowRank}) {
     const Tensor h = samples(signal, coarse)[0].importance;
     for (const real v : h.values()) CHECK((std::isfinite(v) && v >= 0));
@@ -359,4 +369,24 @@ TEST_CASE("ablation: each variant has one ingredient more") {
   const auto is_equalised = [](const LayerPlan& l) { return !l.equalization.empty(); };
   CHECK(std::ranges::none_of(scheme.layers, is_equalised));
   CHECK(std::ranges::any_of(equalized.layers, is_equalised));
+}
+
+TEST_CASE("search: factors of equalization come from half of the images, ranges from all") {
+  // Channel 1 is large on the last image only: made for all images, its factor would be large too.
+  Graph graph = conv_graph({1, 1, -1, 0.5});
+  std::vector<Tensor> images = images_for(graph, 4);
+  for (Tensor& image : images)
+    for (std::int64_t i = 4; i < 8; ++i) image[i] *= real(0.05);
+  for (std::int64_t i = 4; i < 8; ++i) images[3][i] *= 20;
+  const LayerPlan layer =
+      quantize_graph(find_method("qhyvit"), graph, {.images = images, .wbits = 8, .abits = 4}).plan.layers[0];
+  const auto factors = [&](std::size_t count, double exponent) {
+    std::vector<Range> seen;
+    for (std::size_t i = 0; i < count; ++i) seen = merge(seen, channel_ranges(images[i], 1));
+    return equalization(seen, exponent);
+  };
+  REQUIRE(!layer.equalization.empty());
+  const std::vector<double> exponents{0.25, 0.5, 0.75, 1};
+  CHECK(std::ranges::any_of(exponents, [&](double e) { return layer.equalization == factors(2, e); }));
+  CHECK(std::ranges::none_of(exponents, [&](double e) { return layer.equalization == factors(4, e); }));
 }
