@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 build=${1:?the build folder}
 models=(models/pretrained/synthetic_{mobilevit_xxs,mobilevitv2_050}.safetensors)
-images=1050  # of 21 classes, 50 of each
+images=420  # of 21 classes, 20 of each
 calibration=16
 for model in "${models[@]}"; do
   [ -f "$model" ] || { echo "$model is missing; it comes with the project: is this checkout complete?" >&2; exit 1; }
