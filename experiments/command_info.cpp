@@ -43,8 +43,11 @@ void info(const Options& options, const GlobalOptions& global) {
     for (const auto& [name, share] : ops)
       std::printf("  %-16s %4d  %10.2f MMAC\n", name.c_str(), share.count, double(share.macs) / 1e6);
     if (model.plan) {
-      std::printf("%s, weights %d bits, activations %d bits\n", model.plan->method.c_str(), model.plan->wbits,
-                  model.plan->abits);
+      const Provenance& made = model.plan->made;
+      std::printf("%s, weights %d bits, activations %d bits%s; %d images, seed %llu, signal %s, search %s\n",
+                  model.plan->method.c_str(), model.plan->wbits, model.plan->abits,
+                  model.plan->full ? ", full" : "", made.images, static_cast<unsigned long long>(made.seed),
+                  made.signal.c_str(), made.search.c_str());
       std::printf("%s", layer_table(*model.plan, model.graph).c_str());
     }
     if (options.graph) std::printf("%s", dump(model.graph).c_str());
@@ -57,6 +60,11 @@ void info(const Options& options, const GlobalOptions& global) {
     result["method"] = model.plan->method;
     result["wbits"] = model.plan->wbits;
     result["abits"] = model.plan->abits;
+    result["full"] = model.plan->full;
+    result["made"] = {{"images", model.plan->made.images},
+                      {"seed", model.plan->made.seed},
+                      {"signal", model.plan->made.signal},
+                      {"search", model.plan->made.search}};
     result["layers"] = layers_json(*model.plan, model.graph);
   }
   write_json(global, result);

@@ -103,7 +103,10 @@ json layers_json(const QuantPlan& plan, const Graph& graph) {
                     {"sqnr_db", t.sqnr_db},
                     {"layer_sqnr_db", layer.sqnr_db}});
     if (layer.score)
-      rows.back()["score"] = {{"default", layer.score->before}, {"chosen", layer.score->after}};
+      rows.back()["score"] = {{"default", layer.score->before},
+                              {"chosen", layer.score->after},
+                              {"evaluations", layer.score->evaluations},
+                              {"plain_evaluations", layer.score->plain_evaluations}};
   }
   return rows;
 }
