@@ -3,9 +3,8 @@
 // same rules.
 //
 //   SiLU                   8 bits, affine: a table of 256 entries gives what its readers want. The range is
-//   the
-//                          one that loses least behind the function: what lies far below zero may be clipped,
-//                          since SiLU is flat there
+//                          the one that loses least behind the function: what lies far below zero may be
+//                          clipped, since SiLU is flat there
 //   softmax                8 bits, affine; by head where there are heads
 //   mul                    8 bits, affine: products accumulate in 32 bits
 //   global_avg_pool        8 bits, affine

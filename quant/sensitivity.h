@@ -14,8 +14,7 @@
 //                 independent noise, as rounding is, and makes too little of errors that add up over
 //                 positions, as those of clipping and of weights do; the directions see how they add up
 //   perturbation  APHQ-ViT (arXiv 2504.02508): H = diag(|g(x + d) - g(x - d)| / |2 e|), with d the
-//   quantisation
-//                 noise of all inputs and e what it does to this output
+//                 quantisation noise of all inputs and e what it does to this output
 //   lowrank       h = max(0, E[g e] / E[e^2]) over the images, and the direction g of each image (LS-ViT)
 //
 // Gradients pass through roundings unchanged (straight-through).

@@ -25,8 +25,7 @@ constexpr Method kMethods[] = {
     {"fqvit", "as minmax, softmax outputs in powers of two (arXiv 2111.13824)", quantize_fqvit},
     {"repq",
      "as percentile, channels of normalised activations equalised, softmax outputs in powers of sqrt 2 "
-     "(arXiv "
-     "2212.08254)",
+     "(arXiv 2212.08254)",
      quantize_repq},
     {"hyq", "as minmax, channels before 1x1 convolutions scaled by learnt factors (HyQ, IJCAI 2024)",
      quantize_hyq},

@@ -1,21 +1,18 @@
 // Q-HyViT (arXiv 2303.12557, section 3 and Algorithm 1): the joint search over scale, granularity and scheme
-// for every layer, by the sensitivity of the quantised network, with bridge blocks judged by their output.
+// for every layer, by how much errors matter to the answer, with bridge blocks judged by their output.
 //
 // Choices where the paper leaves one:
 //   - activations have a scale for each channel where integer arithmetic permits it: before depthwise
 //     convolutions by itself, before other layers with weights by equalization (equalize.h), of which a
 //     degree from none to full is chosen; matrix products have one for each head
 //   - affine ranges include zero, so that no zero point overflows
-//   - an affine range may also be scaled at its upper end alone: SiLU's lower end, -0.278, is a hard bound
-//   that
-//     many values are near to
+//   - an affine range may also be scaled at its upper end alone: SiLU's lower end, -0.278, is a hard
+//     bound that many values are near to
 //   - errors are weighed by the Fisher information, along its directions too (sensitivity.h). With the
-//   squared
-//     gradients of Algorithm 1 (--signal quantized) MobileViTv2-050 at W8A8 is three times as far from its
-//     float self
-//   - at the end, biases take back the shift of the means (bias_correction.h): on MobileViTv1-XXS at W6A6
-//   that
-//     is a point of top-1
+//     squared gradients of Algorithm 1 (--signal quantized) MobileViTv2-050 at W8A8 was three times as far
+//     from its float self
+//   - at the end, biases take back the shift of the means (bias_correction.h): on MobileViTv1-XXS at
+//     W6A6 that is a point of top-1
 //
 // The ablation of the paper (its table of scale, granularity, scheme and bridge) is the same code with fewer
 // ingredients, each variant having one more than the one before.
