@@ -67,15 +67,15 @@ void Tape::keep(Var v) {
   node(v.id).kept = true;
 }
 
-void Tape::backward() {
+void Tape::carry_back(bool reusable) {
   for (int id = size() - 1; id >= 0; --id) {
     Node& n = node(id);
     if (n.backward && n.has_grad) n.backward(*this, n.kept ? n.grad : std::move(n.grad));
-    n.backward = nullptr;
+    if (!reusable) n.backward = nullptr;
     if (n.kept) continue;
     n.grad = Tensor();
-    n.own = Tensor();
     n.has_grad = false;
+    if (!reusable) n.own = Tensor();
   }
 }
 
@@ -84,7 +84,9 @@ Tensor Tape::take_gradient(Var v) {
   Node& n = node(v.id);
   require(n.kept && n.wants, "tape", "the gradient of node ", v.id, " of shape ", n.shape,
           " was not asked for");
-  return std::move(gradient(v.id));
+  Tensor dy = std::move(gradient(v.id));
+  n.has_grad = false;
+  return dy;
 }
 
 std::int64_t Tape::bytes() const {

@@ -12,7 +12,8 @@
 //
 // Only what lies between a leaf and a seeded value costs anything; a value from constants alone has no rule.
 // backward() frees each value and gradient as soon as nothing needs it any more, except leaves' gradients and
-// what keep() marked. A tape belongs to one thread; it is used once.
+// what keep() marked; backward_again_later() leaves values and rules in place, so that other gradients can be
+// seeded and carried through the same evaluation. A tape belongs to one thread.
 //
 // Errors: std::invalid_argument for gradients of another shape and for gradients that were not asked for.
 #pragma once
@@ -91,7 +92,8 @@ class Tape {
   void seed(Var v, Tensor dy);
   /// Value and gradient of `v` survive backward().
   void keep(Var v);
-  void backward();
+  void backward() { carry_back(false); }
+  void backward_again_later() { carry_back(true); }
   /// The gradient of a leaf or a kept value after backward(): zeros if none has reached it.
   Tensor take_gradient(Var v);
 
@@ -120,6 +122,7 @@ class Tape {
   };
 
   Var push_leaf(Tensor own, const Tensor* borrowed, bool wanted);
+  void carry_back(bool reusable);
   Node& node(int id) { return nodes_[std::size_t(id)]; }
   const Node& node(int id) const { return nodes_[std::size_t(id)]; }
 

@@ -108,17 +108,21 @@ SearchScore search_unit(const UnitEvaluator& evaluator, const Unit& unit,
   SearchScore score{.before = evaluator.objective(quantizers)};
   score.after = score.before;
   std::map<std::pair<std::size_t, int>, SearchMemory> memories;  // by layer and slot
+  int changes = 0;
   for (int round = 0; round < grid.rounds; ++round) {
-    bool changed = false;
+    const int changes_before = changes;
     const auto improve = [&](Operand operand, std::span<const Family> families, Quantizer& current) {
+      SearchMemory& memory = memories[{operand.layer, operand.slot}];
+      if (memory.changes == changes) return;  // what it depends on is as it was
       const bool own_channels = unit.layers[operand.layer] == unit.output();
-      Found found = search_operand(evaluator, quantizers, operand, own_channels, families, grid,
-                                   memories[{operand.layer, operand.slot}]);
+      Found found = search_operand(evaluator, quantizers, operand, own_channels, families, grid, memory);
       // A search on a grid may miss the parameters that stand; these must not get worse.
-      if (found.quantizer == current || found.objective >= score.after) return;
-      current = std::move(found.quantizer);
-      score.after = found.objective;
-      changed = true;
+      if (found.quantizer != current && found.objective < score.after) {
+        current = std::move(found.quantizer);
+        score.after = found.objective;
+        ++changes;
+      }
+      memory.changes = changes;
     };
     for (std::size_t layer = 0; layer < unit.layers.size(); ++layer) {
       if (!spaces[layer].weight.empty())
@@ -127,7 +131,7 @@ SearchScore search_unit(const UnitEvaluator& evaluator, const Unit& unit,
         if (!spaces[layer].inputs[slot].empty())
           improve({layer, int(slot)}, spaces[layer].inputs[slot], quantizers[layer].inputs[slot]);
     }
-    if (!changed) break;
+    if (changes == changes_before) break;
   }
   for (const auto& [operand, memory] : memories) score.plain_evaluations += memory.plain_evaluations;
   return score;

@@ -74,6 +74,7 @@ struct Found {
 struct SearchMemory {
   std::vector<std::vector<int>> best;  // grid indices, by family
   std::int64_t plain_evaluations = 0;  // that the plain flavour would have needed so far
+  int changes = -1;                    // of the unit's quantisers so far, its own among them
 };
 
 /// The best quantiser for one operand. `rival`: what else was found on few images; the fast flavour gives up,

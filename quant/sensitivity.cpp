@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <functional>
+#include <map>
 
 #include "nn/run.h"
 #include "nn/run_tape.h"
@@ -13,51 +14,60 @@
 namespace qhv {
 namespace {
 
-/// Values of the units in one evaluation of the network.
-struct Gradients {
-  std::vector<Tensor> outputs, gradients;  // by unit
+/// One evaluation of `graph` on one image, to be differentiated at the units' outputs. Inputs of layers are
+/// replaced by replace(edge, x), whose derivative is taken to be that of x. Nothing before the first unit's
+/// output is on the way of a gradient, so early layers, the dearest ones, cost little for late units.
+class Evaluation {
+ public:
+  Evaluation(const Graph& graph, std::span<const Unit> units, const Tensor& image,
+             const std::function<std::optional<Tensor>(Edge, const Tensor&)>& replace) {
+    const int first = units.front().output(), end = int(graph.nodes.size());
+    RecordOptions options{.range = {1, first + 1}};
+    if (replace)
+      options.on_edge = [&](Edge edge, Var v) -> std::optional<Var> {
+        std::optional<Tensor> other = replace(edge, v.value());
+        if (!other) return std::nullopt;
+        const Tensor& x = v.value();
+        for (std::int64_t i = 0; i < other->size(); ++i) (*other)[i] -= x[i];
+        return add(v, tape_.constant(std::move(*other)));
+      };
+    const Recorded head = record(tape_, graph, {{0, tape_.borrow(image, false)}}, options);
+    std::map<int, Var> given;
+    for (int node = 0; node < first; ++node) given.emplace(node, head.node(node));
+    given.emplace(first, tape_.borrow(head.node(first).value(), true));
+    options.range = {first + 1, end};
+    const Recorded tail = record(tape_, graph, given, options);
+    for (const Unit& unit : units) {
+      outputs_.push_back(tail.node(unit.output()));
+      tape_.keep(outputs_.back());
+    }
+    logits_ = tail.node(end - 1);
+  }
+
+  /// [1, N]
+  const Tensor& logits() const { return logits_.value(); }
+  const Tensor& output(std::size_t unit) const { return outputs_[unit].value(); }
+
+  /// The gradients at the units' outputs, by unit, of a loss with this gradient at the logits.
+  std::vector<Tensor> gradients(Tensor dlogits) {
+    tape_.seed(logits_, std::move(dlogits));
+    tape_.backward_again_later();
+    std::vector<Tensor> result;
+    for (const Var output : outputs_) result.push_back(tape_.take_gradient(output));
+    return result;
+  }
+
+ private:
+  Tape tape_;
+  std::vector<Var> outputs_;
+  Var logits_;
 };
 
-/// The gradient of a loss with respect to the logits [1, N].
-using LogitGradient = std::function<Tensor(const Tensor& logits)>;
-
-/// Runs `graph` with its inputs of quantised layers replaced by replace(edge, x), whose derivative is taken
-/// to be that of x, and differentiates at the units' outputs.
-Gradients differentiate(const Graph& graph, std::span<const Unit> units, const Tensor& image,
-                        const std::function<std::optional<Tensor>(Edge, const Tensor&)>& replace,
-                        const LogitGradient& loss) {
-  Tape tape;
-  const Var x = tape.borrow(image, true);
-  RecordOptions options{.range = {1, int(graph.nodes.size())}};
-  if (replace)
-    options.on_edge = [&](Edge edge, Var v) -> std::optional<Var> {
-      std::optional<Tensor> other = replace(edge, v.value());
-      if (!other) return std::nullopt;
-      const Tensor& x = v.value();
-      for (std::int64_t i = 0; i < other->size(); ++i) (*other)[i] -= x[i];
-      return add(v, tape.constant(std::move(*other)));
-    };
-  const Recorded run = record(tape, graph, {{0, x}}, options);
-  Gradients result;
-  for (const Unit& unit : units) {
-    const Var output = run.node(unit.output());
-    tape.keep(output);
-    result.outputs.push_back(output.value());
-  }
-  const Var logits = run.node(int(graph.nodes.size()) - 1);
-  tape.seed(logits, loss(logits.value()));
-  tape.backward();
-  for (const Unit& unit : units) result.gradients.push_back(tape.take_gradient(run.node(unit.output())));
-  return result;
-}
-
-/// p(logits) - target: of KL(target || p), and of the cross-entropy with it.
-LogitGradient against(const Tensor& target) {
-  return [&target](const Tensor& logits) {
-    Tensor gradient = softmax(logits);
-    for (std::int64_t i = 0; i < gradient.size(); ++i) gradient[i] -= target[i];
-    return gradient;
-  };
+/// softmax(logits) - target: the gradient of KL(target || p), and of the cross-entropy with it.
+Tensor minus_target(const Tensor& logits, const Tensor& target) {
+  Tensor gradient = softmax(logits);
+  for (std::int64_t i = 0; i < gradient.size(); ++i) gradient[i] -= target[i];
+  return gradient;
 }
 
 /// One-hot of a class drawn from the distribution p [1, N].
@@ -164,47 +174,53 @@ class ImageSignals {
 
  private:
   void quantized() {
-    Gradients q = differentiate(defaults_.graph, units_, image_, quantize_.on_edge, against(answer_));
+    Evaluation evaluation(defaults_.graph, units_, image_, quantize_.on_edge);
+    std::vector<Tensor> g = evaluation.gradients(minus_target(evaluation.logits(), answer_));
     for (std::size_t u = 0; u < units_.size(); ++u) {
-      square(q.gradients[u]);
-      samples_[u]->importance = std::move(q.gradients[u]);
+      square(g[u]);
+      samples_[u]->importance = std::move(g[u]);
     }
   }
 
   void fisher(std::uint64_t seed, std::uint64_t image) {
+    Evaluation evaluation(graph_, units_, image_, {});
     for (std::uint64_t draw = 0; draw < kFisherDraws; ++draw) {
       const Tensor label = drawn_label(answer_, seed, image * kFisherDraws + draw);
-      Gradients f = differentiate(graph_, units_, image_, {}, against(label));
-      for (std::size_t u = 0; u < units_.size(); ++u) add_draw(f.gradients[u], *samples_[u]);
+      std::vector<Tensor> g = evaluation.gradients(minus_target(evaluation.logits(), label));
+      for (std::size_t u = 0; u < units_.size(); ++u) add_draw(g[u], *samples_[u]);
     }
   }
 
   void perturbation() {
-    Gradients plus = differentiate(graph_, units_, image_, quantize_.on_edge, against(answer_));
     const auto mirrored = [&](Edge edge, const Tensor& x) {
       std::optional<Tensor> y = quantize_.on_edge(edge, x);
       if (y)
         for (std::int64_t k = 0; k < y->size(); ++k) (*y)[k] = 2 * x[k] - (*y)[k];
       return y;
     };
-    const Gradients minus = differentiate(graph_, units_, image_, mirrored, against(answer_));
+    Evaluation plus(defaults_.graph, units_, image_, quantize_.on_edge);
+    Evaluation minus(defaults_.graph, units_, image_, mirrored);
+    std::vector<Tensor> g = plus.gradients(minus_target(plus.logits(), answer_));
+    const std::vector<Tensor> g_minus = minus.gradients(minus_target(minus.logits(), answer_));
     for (std::size_t u = 0; u < units_.size(); ++u) {
-      Tensor& h = plus.gradients[u];
-      for (std::int64_t k = 0; k < h.size(); ++k) {
-        const real width = std::abs(plus.outputs[u][k] - minus.outputs[u][k]);
-        h[k] = width > 0 ? std::abs(h[k] - minus.gradients[u][k]) / width : 0;
+      const Tensor &y = plus.output(u), &y_minus = minus.output(u);
+      for (std::int64_t k = 0; k < y.size(); ++k) {
+        const real width = std::abs(y[k] - y_minus[k]);
+        g[u][k] = width > 0 ? std::abs(g[u][k] - g_minus[u][k]) / width : 0;
       }
-      samples_[u]->importance = std::move(h);
+      samples_[u]->importance = std::move(g[u]);
     }
   }
 
   /// What estimate_diagonal wants, once all images have it.
   void low_rank() {
-    Gradients q = differentiate(defaults_.graph, units_, image_, quantize_.on_edge, against(answer_));
+    Evaluation evaluation(defaults_.graph, units_, image_, quantize_.on_edge);
+    std::vector<Tensor> g = evaluation.gradients(minus_target(evaluation.logits(), answer_));
     for (std::size_t u = 0; u < units_.size(); ++u) {
-      for (std::int64_t k = 0; k < q.outputs[u].size(); ++k) q.outputs[u][k] -= samples_[u]->output[k];
-      samples_[u]->importance = std::move(q.outputs[u]);
-      samples_[u]->directions.push_back(std::move(q.gradients[u]));
+      Tensor error = evaluation.output(u);
+      for (std::int64_t k = 0; k < error.size(); ++k) error[k] -= samples_[u]->output[k];
+      samples_[u]->importance = std::move(error);
+      samples_[u]->directions.push_back(std::move(g[u]));
     }
   }
 

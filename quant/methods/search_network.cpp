@@ -12,7 +12,7 @@
 namespace qhv {
 namespace {
 
-constexpr std::int64_t kSampleBytes = 800 << 20;
+constexpr std::int64_t kSampleBytes = std::int64_t{1600} << 20;
 
 const Tensor& weight_of(const Graph& graph, int node) {
   return graph.params[std::size_t(graph.nodes[std::size_t(node)].params[0])].value;
