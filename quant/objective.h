@@ -73,7 +73,8 @@ class UnitEvaluator {
   mutable std::int64_t evaluations_ = 0;
 };
 
-/// Scores of one output against the float one, by index of `axis`.
-std::vector<Score> score_output(const Tensor& output, const UnitSample& sample, int axis, Metric metric);
+/// Scores of outputs against the float one, by output and index of `axis`.
+std::vector<std::vector<Score>> score_outputs(std::span<const Tensor> outputs, const UnitSample& sample,
+                                              int axis, Metric metric);
 
 }  // namespace qhv

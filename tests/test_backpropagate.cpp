@@ -281,3 +281,27 @@ TEST_CASE("misuse of the tape is refused") {
   CHECK(test::error_of([&] { (void)y.value(); }).find("was freed by backward") != std::string::npos);
   CHECK(test::error_of([&] { tape.take_gradient(y); }).find("was not asked for") != std::string::npos);
 }
+
+TEST_CASE("several gradients through one recording are those through recordings of their own") {
+  const Tensor x = test::random_tensor({2, 3}, 1, -2, 2), w = test::random_tensor({4, 3}, 2, -1, 1);
+  const std::vector<Tensor> seeds{test::random_tensor({2, 4}, 3, -1, 1),
+                                  test::random_tensor({2, 4}, 4, -1, 1)};
+  const auto gradients = [&](std::span<const Tensor> of) {
+    Tape tape;
+    const Var in = tape.leaf(x), inner = silu(in), y = linear(inner, tape.leaf(w), {});
+    tape.keep(inner);
+    std::vector<Tensor> result;
+    for (const Tensor& seed : of) {
+      tape.seed(y, seed);
+      tape.backward_again_later();
+      result.push_back(tape.take_gradient(in));
+      result.push_back(tape.take_gradient(inner));
+    }
+    return result;
+  };
+  const std::vector<Tensor> together = gradients(seeds);
+  for (std::size_t i = 0; i < 2; ++i) {
+    const std::vector<Tensor> alone = gradients(std::span(seeds).subspan(i, 1));
+    for (std::size_t k = 0; k < 2; ++k) CHECK(test::difference(together[2 * i + k], alone[k], 0) == "");
+  }
+}

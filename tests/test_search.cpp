@@ -164,15 +164,19 @@ TEST_CASE("search: members of a family") {
 TEST_CASE("search: scores by hand") {
   const UnitSample sample{{}, Tensor({1, 2, 2}, {1, 2, 3, 4}), Tensor({1, 2, 2}, {1, 10, 100, 0}), {}};
   const Tensor output({1, 2, 2}, {2, 4, 3.5, 9});
-  const std::vector<Score> error = score_output(output, sample, 1, Metric::kError);
-  CHECK(error[0].sums[0] == 1 + 10 * 4);
-  CHECK(error[1].sums[0] == 100 * 0.25);
-  CHECK(score_output(output, sample, 2, Metric::kError)[0].sums[0] == 1 + 25);
+  const Tensor outputs[] = {output, sample.output};
+  const auto error = score_outputs(outputs, sample, 1, Metric::kError);
+  CHECK(error[0][0].sums[0] == 1 + 10 * 4);
+  CHECK(error[0][1].sums[0] == 100 * 0.25);
+  CHECK(error[1][0].sums[0] + error[1][1].sums[0] == 0);  // the second one is exact
+  CHECK(score_outputs(outputs, sample, 2, Metric::kError)[0][0].sums[0] == 1 + 25);
   UnitSample directed = sample;
-  directed.directions = {Tensor({1, 2, 2}, {1, -1, 2, 2})};
-  CHECK(score_output(output, directed, 1, Metric::kError)[0].sums[0] == 41 + 1);        // (1 - 2)^2
-  CHECK(score_output(output, directed, 1, Metric::kError)[1].sums[0] == 25 + 11 * 11);  // (1 + 10)^2
-  const Score cosine = score_output(output, sample, 1, Metric::kCosine)[0];
+  directed.directions = {Tensor({1, 2, 2}, {1, -1, 2, 2}), Tensor({1, 2, 2}, {1, 0, 0, 0})};
+  const auto along = score_outputs(outputs, directed, 1, Metric::kError)[0];
+  CHECK(along[0].sums[0] == 41 + 1 + 1);        // (1 - 2)^2 and 1^2
+  CHECK(along[1].sums[0] == 25 + 11 * 11 + 0);  // (1 + 10)^2
+  CHECK(score_outputs(outputs, directed, 2, Metric::kError)[0][0].sums[0] == 1 + 25 + (1 + 1) * (1 + 1) + 1);
+  const Score cosine = score_outputs(outputs, sample, 1, Metric::kCosine)[0][0];
   CHECK(near(cosine.value(Metric::kCosine), 0, 1e-12));  // (2, 4) is twice (1, 2)
 }
 
@@ -335,6 +339,24 @@ TEST_CASE("search: counts what it looks at, and what the plain flavour would hav
   CHECK(plain.evaluations % (100 * 8) == 2 * 8);  // besides the searches: the objective, twice
   CHECK(plain.evaluations - 2 * 8 == plain.plain_evaluations);
   CHECK(fast.evaluations < fast.plain_evaluations / 4);
+}
+
+TEST_CASE("search: a tensor is not searched again while all others stand") {
+  const Graph graph = small_graph();
+  const std::vector<Tensor> images = images_for(graph, 4);
+  const Unit unit = make_unit(graph, {1, 2});
+  const std::vector<UnitSample> samples = plain_samples(graph, unit, images);
+  const SeenNode seen{{}, channel_ranges(graph.params[0].value, 0)};
+  const std::vector<SearchSpace> spaces{
+      {{{}}, {weight_family(Scheme::kSymmetric, Granularity::kTensor, seen, 4)}}};
+  const auto evaluations = [&](int rounds) {
+    std::vector<LayerQuantizers> quantizers{{{Unquantized{}}, symmetric_params({{-8, 8}}, 4), {}}};
+    const UnitEvaluator evaluator(graph, unit, samples, Metric::kError, 1);
+    const SearchScore score = search_unit(evaluator, unit, quantizers, spaces, {.rounds = rounds});
+    CHECK(score.after < score.before);
+    return evaluator.evaluations();
+  };
+  CHECK(evaluations(3) == evaluations(1));
 }
 
 TEST_CASE("ablation: each variant has one ingredient more") {
