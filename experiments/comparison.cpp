@@ -10,6 +10,7 @@
 #include "experiments/progress.h"
 #include "experiments/timing.h"
 #include "models/generated.h"
+#include "models/runner.h"
 #include "tensor/file.h"
 
 namespace qhv {
@@ -27,9 +28,9 @@ struct Subject {
 
 /// Median milliseconds of a pass of one image on this thread.
 double latency_ms(const Model& model) {
-  const RunHooks hooks = model_hooks(model);
+  Runner runner(model, 1, 1);
   const Tensor image = generate_input(1, 3, model.res, model.res);
-  return time_in_turn({[&] { run(model.graph, image, hooks); }}, kLatencyRuns)[0].median();
+  return time_in_turn({[&] { runner.run(image); }}, kLatencyRuns)[0].median();
 }
 
 /// Bytes of the file that `quantize` would write.

@@ -5,7 +5,9 @@
 #include <cstdio>
 #include <mutex>
 
+#include "models/runner.h"
 #include "tensor/parallel.h"
+#include "tensor/thread_pool.h"
 
 namespace qhv {
 namespace {
@@ -68,19 +70,21 @@ std::vector<Prediction> predict(const Model& model, const std::vector<std::strin
                                 const Preprocess& preprocess, const EvaluateOptions& options) {
   std::vector<Prediction> predictions(paths.size());
   for (std::size_t i = 0; i < paths.size(); ++i) predictions[i].path = paths[i];
-  const RunHooks hooks = model_hooks(model);
   const std::int64_t count = std::int64_t(paths.size()),
                      batches = (count + options.batch - 1) / options.batch;
+  const int threads = int(std::clamp<std::int64_t>(batches, 1, options.threads));
+  ThreadPool pool(threads);
+  Runner runner(model, options.batch, threads, 1, options.kernels);
   std::mutex mutex;
   std::int64_t done = 0;
-  parallel_for(batches, options.threads, [&](std::int64_t index) {
+  pool.run(batches, [&](std::int64_t index, int thread) {
     const std::int64_t first = index * options.batch,
                        size = std::min<std::int64_t>(options.batch, count - first);
     std::vector<Prediction*> readable;
     const Tensor images = read_batch(std::span(predictions).subspan(std::size_t(first), std::size_t(size)),
                                      preprocess, readable);
     if (!readable.empty()) {
-      const Tensor logits = run(model.graph, images, hooks);
+      const Tensor logits = runner.run(images, thread);
       const auto best = top_k(logits, std::min(options.top, model.classes));
       for (std::size_t i = 0; i < readable.size(); ++i) {
         readable[i]->classes = best[i];

@@ -23,6 +23,7 @@ struct EvaluateOptions {
   int batch = 1;
   int threads = 1;
   int top = 5;
+  std::string kernels = {};  // of Runner
   std::function<void(double done)> progress;
 };
 

@@ -1,5 +1,7 @@
 #include "quant/fake_quant.h"
 
+#include <algorithm>
+
 #include "quant/equalize.h"
 #include "quant/metrics.h"
 #include "quant/observer.h"
@@ -56,6 +58,18 @@ RunHooks fake_quant_hooks(const Graph& graph, const QuantPlan& plan) {
     return fake_quantize(x, of_node[std::size_t(edge.slot)]);
   };
   return hooks;
+}
+
+std::function<void(const real*, real*, std::int64_t, std::int64_t, std::int64_t)> row_rounding(
+    const Graph& graph, const QuantPlan& plan, Edge edge) {
+  const auto layer =
+      std::ranges::find(plan.layers, graph.nodes[std::size_t(edge.node)].name, &LayerPlan::node);
+  if (layer == plan.layers.end()) return {};
+  const Quantizer& q = layer->inputs[std::size_t(edge.slot)].quantizer;
+  if (std::holds_alternative<Unquantized>(q)) return {};
+  return [q](const real* src, real* dst, std::int64_t rows, std::int64_t channels, std::int64_t head) {
+    fake_quantize_rows(q, src, dst, rows, channels, head);
+  };
 }
 
 void quantize_weights(Graph& graph, const QuantPlan& plan) {

@@ -8,22 +8,15 @@
 namespace qhv {
 namespace {
 
-/// Adding and subtracting this rounds a small number to the nearest integer, ties to even, without a call.
-constexpr real kRound =
-    sizeof(real) == 4 ? real(12582912.0) : real(6755399441055744.0);  // 1.5 * 2^23, 1.5 * 2^52
-
-/// Nearest code, not yet clipped by the caller's bounds: values are clipped first, so kRound is always large
-/// enough.
-inline real nearest(real x, real scale, real low, real high) {
-  real v = x / scale;
-  v = v < low ? low : v;
-  v = v > high ? high : v;
-  return (v + kRound) - kRound;
-}
-
 QHV_VECTORIZE void fake_quantize_into(const real* src, real* dst, std::int64_t count, real scale, real low,
                                       real high) {
-  for (std::int64_t i = 0; i < count; ++i) dst[i] = scale * nearest(src[i], scale, low, high);
+  for (std::int64_t i = 0; i < count; ++i) dst[i] = scale * nearest_code(src[i], scale, low, high);
+}
+
+QHV_VECTORIZE void fake_quantize_row(const real* src, real* dst, std::int64_t channels, const real* scale,
+                                     const real* low, const real* high) {
+  for (std::int64_t c = 0; c < channels; ++c)
+    dst[c] = scale[c] * nearest_code(src[c], scale[c], low[c], high[c]);
 }
 
 /// Calls body(index of the parameters, first element, count) for each stretch of x that shares parameters.
@@ -139,7 +132,7 @@ TensorI32 quantize(const Tensor& x, const QParams& q) {
     const std::int32_t z = q.zero_point[c];
     for (std::int64_t i = first; i < first + count; ++i) {
       require(!std::isnan(x[i]), "quantize", "NaN at element ", i);
-      codes[i] = std::int32_t(nearest(x[i], real(q.scale[c]), real(q.qmin - z), real(q.qmax - z))) + z;
+      codes[i] = std::int32_t(nearest_code(x[i], real(q.scale[c]), real(q.qmin - z), real(q.qmax - z))) + z;
     }
   });
   return codes;
@@ -164,6 +157,26 @@ Tensor fake_quantize(const Tensor& x, const QParams& q) {
     fake_quantize_into(x.data() + first, y.data() + first, count, scale, low, high);
   });
   return y;
+}
+
+void fake_quantize_rows(const QParams& q, const real* x, real* y, std::int64_t rows, std::int64_t channels,
+                        std::int64_t head) {
+  const auto low = [&](std::size_t c) { return real(q.qmin - q.zero_point[c]); };
+  const auto high = [&](std::size_t c) { return real(q.qmax - q.zero_point[c]); };
+  const std::int64_t count = std::ssize(q.scale);
+  require(count == 1 || (head < 0 ? count == channels && q.group == 1 : head < count), "fake_quantize", count,
+          " scales for ", channels, " channels, head ", head);
+  if (count == 1 || head >= 0) {
+    const std::size_t c = count == 1 ? 0 : std::size_t(head);
+    return fake_quantize_into(x, y, rows * channels, real(q.scale[c]), low(c), high(c));
+  }
+  std::vector<real> scales(q.scale.begin(), q.scale.end()), lows, highs;
+  for (std::size_t c = 0; c < scales.size(); ++c) {
+    lows.push_back(low(c));
+    highs.push_back(high(c));
+  }
+  for (std::int64_t row = 0; row < rows; ++row, x += channels, y += channels)
+    fake_quantize_row(x, y, channels, scales.data(), lows.data(), highs.data());
 }
 
 double fake_quantize(double x, const QParams& q, std::size_t c) {

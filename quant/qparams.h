@@ -61,12 +61,27 @@ int overflows(const std::vector<Range>& ranges, int bits);
 /// their number fits a tensor of this shape.
 void validate(const QParams& q, const Shape& shape, const std::string& name);
 
+/// round(x / scale) clipped to low .. high, which are integers below 2^22: clipped first, so that adding and
+/// subtracting 1.5 * 2^23 (2^52 in double) rounds to the nearest integer, ties to even, without a call.
+inline real nearest_code(real x, real scale, real low, real high) {
+  constexpr real kRound = sizeof(real) == 4 ? real(12582912.0) : real(6755399441055744.0);
+  real v = x / scale;
+  v = v < low ? low : v;
+  v = v > high ? high : v;
+  return (v + kRound) - kRound;
+}
+
 /// The codes of x, and their values.
 TensorI32 quantize(const Tensor& x, const QParams& q);
 Tensor dequantize(const TensorI32& codes, const QParams& q);
 
 /// dequantize(quantize(x)) in one pass. NaN stays NaN.
 Tensor fake_quantize(const Tensor& x, const QParams& q);
+
+/// The same for rows whose channels lie side by side, x [rows, channels] to y, which may be x. `head`: all of
+/// x belongs to this index of the axis; without it (-1) parameters are by channel, or there is one set.
+void fake_quantize_rows(const QParams& q, const real* x, real* y, std::int64_t rows, std::int64_t channels,
+                        std::int64_t head = -1);
 
 /// The same for one value with the parameters of channel `c`.
 double fake_quantize(double x, const QParams& q, std::size_t c = 0);

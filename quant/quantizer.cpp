@@ -1,7 +1,11 @@
 #include "quant/quantizer.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
+
+#include "tensor/vectorize.h"
 
 namespace qhv {
 namespace {
@@ -14,27 +18,50 @@ struct Match : Cases... {
 template <typename... Cases>
 Match(Cases...) -> Match<Cases...>;
 
-real twin(real x, const TwinUniform& q) {
-  const bool low = x < q.split;
-  const real scale = low ? real(q.low_scale) : real(q.high_scale),
-             codes = real(low ? q.low_codes : q.high_codes);
-  return scale * std::clamp(std::nearbyint(x / scale), -codes, codes);
+QHV_VECTORIZE void twin_into(const real* src, real* dst, std::int64_t count, const TwinUniform& q) {
+  const real split = q.split, low_scale = q.low_scale, high_scale = q.high_scale, low = real(q.low_codes),
+             high = real(q.high_codes);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const bool is_low = src[i] < split;
+    const real scale = is_low ? low_scale : high_scale, codes = is_low ? low : high;
+    dst[i] = scale * nearest_code(src[i], scale, -codes, codes);
+  }
 }
 
-real nearest_power(real x, const LogUniform& q) {
-  if (std::isnan(x)) return x;
-  if (!(x > 0)) return 0;
-  const double code =
-      std::max(0.0, std::nearbyint(-std::log2(double(x) / double(q.scale)) * q.steps_per_octave));
-  if (code >= q.last) return 0;
-  return real(double(q.scale) * std::exp2(-code / q.steps_per_octave));
+/// The code of x is the power of 2^(-1 / steps) that is nearest to x / scale in the logarithm: read off the
+/// exponent, and off the mantissa by the boundaries between neighbours. Codes beyond `last` are `last`; NaN
+/// has none.
+QHV_VECTORIZE void logarithmic_codes(const real* src, std::int32_t* codes, std::int64_t count,
+                                     const LogUniform& q) {
+  constexpr std::int32_t kMantissaBits = 23, kBias = 127, kMantissa = (1 << kMantissaBits) - 1;
+  const auto mantissa_of = [](double x) { return std::bit_cast<std::int32_t>(float(x)) & kMantissa; };
+  const float scale = q.scale;
+  const std::int32_t steps = q.steps_per_octave, last = q.last, first = mantissa_of(std::exp2(0.5 / steps)),
+                     second = steps == 2 ? mantissa_of(std::exp2(0.75)) : kMantissa;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float x = src[i] > 0 ? float(src[i]) / scale : 0;
+    const std::int32_t bits = std::bit_cast<std::int32_t>(x), mantissa = bits & kMantissa;
+    std::int32_t code = (kBias - (bits >> kMantissaBits)) * steps;
+    code -= (mantissa > first ? 1 : 0) + (mantissa > second ? 1 : 0);
+    code = code < 0 ? 0 : code;
+    codes[i] = code > last ? last : code;
+  }
 }
 
-template <typename Function>
-Tensor map(const Tensor& x, Function function) {
-  Tensor y = Tensor::uninitialized(x.shape());
-  std::transform(x.data(), x.data() + x.size(), y.data(), function);
-  return y;
+void logarithmic_into(const real* src, real* dst, std::int64_t count, const LogUniform& q) {
+  constexpr std::int64_t kStrip = 512;
+  std::array<std::int32_t, kStrip> codes;
+  std::array<real, 257> values{};  // by code; that of `last` is zero
+  for (std::int32_t code = 0; code < q.last; ++code)
+    values[std::size_t(code)] = real(double(q.scale) * std::exp2(-double(code) / q.steps_per_octave));
+  for (std::int64_t start = 0; start < count; start += kStrip) {
+    const std::int64_t width = std::min(kStrip, count - start);
+    logarithmic_codes(src + start, codes.data(), width, q);
+    for (std::int64_t i = 0; i < width; ++i) {
+      const real x = src[start + i];
+      dst[start + i] = std::isnan(x) ? x : values[std::size_t(codes[std::size_t(i)])];
+    }
+  }
 }
 
 int half_codes(int bits) {
@@ -112,11 +139,20 @@ void validate(const Quantizer& q, const Shape& shape, const std::string& name) {
 }
 
 Tensor fake_quantize(const Tensor& x, const Quantizer& q) {
-  return std::visit(
-      Match{[&](const Unquantized&) { return x; }, [&](const QParams& p) { return fake_quantize(x, p); },
-            [&](const TwinUniform& p) { return map(x, [&](real v) { return twin(v, p); }); },
-            [&](const LogUniform& p) { return map(x, [&](real v) { return nearest_power(v, p); }); }},
-      q);
+  if (std::holds_alternative<Unquantized>(q)) return x;
+  if (const QParams* params = std::get_if<QParams>(&q)) return fake_quantize(x, *params);
+  Tensor y = Tensor::uninitialized(x.shape());
+  fake_quantize_rows(q, x.data(), y.data(), 1, x.size());
+  return y;
+}
+
+void fake_quantize_rows(const Quantizer& q, const real* x, real* y, std::int64_t rows, std::int64_t channels,
+                        std::int64_t head) {
+  std::visit(Match{[&](const Unquantized&) { std::copy_n(x, rows * channels, y); },
+                   [&](const QParams& p) { fake_quantize_rows(p, x, y, rows, channels, head); },
+                   [&](const TwinUniform& p) { twin_into(x, y, rows * channels, p); },
+                   [&](const LogUniform& p) { logarithmic_into(x, y, rows * channels, p); }},
+             q);
 }
 
 double saturated_share(const Tensor& x, const Quantizer& q) {

@@ -69,6 +69,10 @@ void validate(const Quantizer& q, const Shape& shape, const std::string& name);
 /// The values of the codes of x. NaN stays NaN.
 Tensor fake_quantize(const Tensor& x, const Quantizer& q);
 
+/// The same for rows, as fake_quantize_rows of qparams.h.
+void fake_quantize_rows(const Quantizer& q, const real* x, real* y, std::int64_t rows, std::int64_t channels,
+                        std::int64_t head = -1);
+
 /// The share of x that lies outside of what a uniform quantiser can represent, by more than half a step; 0
 /// for others.
 double saturated_share(const Tensor& x, const Quantizer& q);

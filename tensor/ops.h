@@ -163,6 +163,15 @@ Tensor fold_patches(const Tensor& x, int patch, PatchLayout layout, std::int64_t
 /// centres coincide, otherwise the maps' outer edges do. [B, C, H, W] -> [B, C, height, width].
 Tensor resize_bilinear(const Tensor& x, std::int64_t height, std::int64_t width, bool align_corners);
 
+/// One output coordinate along an axis: a blend of two input coordinates.
+struct ResizeTap {
+  std::int64_t low = 0, high = 0;
+  double high_weight = 0;
+};
+
+/// From `in` to `out` coordinates.
+std::vector<ResizeTap> resize_taps(std::int64_t in, std::int64_t out, bool align_corners);
+
 /// height and width are those of the forward's input.
 Tensor resize_bilinear_backward(const Tensor& dy, std::int64_t height, std::int64_t width,
                                 bool align_corners);

@@ -5,16 +5,8 @@
 #include "tensor/ops.h"
 
 namespace qhv {
-namespace {
-
-/// One output coordinate: a blend of two input coordinates.
-struct Tap {
-  std::int64_t low, high;
-  double high_weight;
-};
-
-std::vector<Tap> taps(std::int64_t in, std::int64_t out, bool align_corners) {
-  std::vector<Tap> result;
+std::vector<ResizeTap> resize_taps(std::int64_t in, std::int64_t out, bool align_corners) {
+  std::vector<ResizeTap> result;
   for (std::int64_t i = 0; i < out; ++i) {
     double position = 0;
     if (!align_corners)
@@ -27,20 +19,18 @@ std::vector<Tap> taps(std::int64_t in, std::int64_t out, bool align_corners) {
   return result;
 }
 
-}  // namespace
-
 Tensor resize_bilinear(const Tensor& x, std::int64_t height, std::int64_t width, bool align_corners) {
   require(x.rank() == 4 && x.dim(2) > 0 && x.dim(3) > 0 && height > 0 && width > 0, "resize_bilinear",
           x.shape(), " to ", height, " x ", width);
-  const std::vector<Tap> rows = taps(x.dim(2), height, align_corners),
-                         columns = taps(x.dim(3), width, align_corners);
+  const std::vector<ResizeTap> rows = resize_taps(x.dim(2), height, align_corners),
+                               columns = resize_taps(x.dim(3), width, align_corners);
   Tensor y = Tensor::uninitialized({x.dim(0), x.dim(1), height, width});
   real* dst = y.data();
   for (std::int64_t plane = 0; plane < x.dim(0) * x.dim(1); ++plane) {
     const real* src = x.data() + plane * x.dim(2) * x.dim(3);
-    for (const Tap& row : rows) {
+    for (const ResizeTap& row : rows) {
       const real *upper = src + row.low * x.dim(3), *lower = src + row.high * x.dim(3);
-      for (const Tap& column : columns) {
+      for (const ResizeTap& column : columns) {
         const double v = column.high_weight;
         const double above = upper[column.low] * (1 - v) + upper[column.high] * v;
         const double below = lower[column.low] * (1 - v) + lower[column.high] * v;
@@ -55,16 +45,16 @@ Tensor resize_bilinear_backward(const Tensor& dy, std::int64_t height, std::int6
                                 bool align_corners) {
   require(dy.rank() == 4 && dy.dim(2) > 0 && dy.dim(3) > 0 && height > 0 && width > 0,
           "resize_bilinear_backward", "gradient ", dy.shape(), " for ", height, " x ", width);
-  const std::vector<Tap> rows = taps(height, dy.dim(2), align_corners),
-                         columns = taps(width, dy.dim(3), align_corners);
+  const std::vector<ResizeTap> rows = resize_taps(height, dy.dim(2), align_corners),
+                               columns = resize_taps(width, dy.dim(3), align_corners);
   Tensor dx = Tensor::uninitialized({dy.dim(0), dy.dim(1), height, width});
   std::vector<double> plane(std::size_t(height * width)), line(static_cast<std::size_t>(width));
   const real* src = dy.data();
   for (std::int64_t i = 0; i < dy.dim(0) * dy.dim(1); ++i) {
     std::fill(plane.begin(), plane.end(), 0.0);
-    for (const Tap& row : rows) {
+    for (const ResizeTap& row : rows) {
       std::fill(line.begin(), line.end(), 0.0);
-      for (const Tap& column : columns) {
+      for (const ResizeTap& column : columns) {
         const double gradient = *src++;
         line[std::size_t(column.low)] += gradient * (1 - column.high_weight);
         line[std::size_t(column.high)] += gradient * column.high_weight;

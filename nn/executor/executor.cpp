@@ -1,0 +1,379 @@
+#include "nn/executor/executor.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+namespace qhv {
+namespace {
+
+alignas(64) constexpr float kZeros[64] = {};  // the bias of a product without one: as wide as any panel
+
+}  // namespace
+
+/// One evaluation: a visitor of steps.
+struct Executor::Run {
+  const Program& program;
+  const FloatKernels& kernels;
+  ThreadPool& pool;
+  float* arena;
+  float* scratch;
+  std::int64_t batch;
+  const float* input;
+  const Step* step = nullptr;
+
+  float* buffer(int index) const { return arena + program.buffers[std::size_t(index)].offset * capacity; }
+  const float* src(std::size_t i = 0) const { return buffer(step->src[i]); }
+  float* dst() const { return buffer(step->dst); }
+  std::int64_t capacity;  // images that the arena has room for
+
+  /// body(begin, end) for stretches of `count` rows: a few for each thread, so that they end at the same
+  /// time.
+  template <typename Body>
+  void split(std::int64_t count, Body body) const {
+    constexpr std::int64_t kLeast = 24;  // rows: whole tiles of any product
+    if (pool.threads() == 1 || count < 2 * kLeast) return body(std::int64_t{0}, count);
+    const std::int64_t wanted = (count + 4 * pool.threads() - 1) / (4 * pool.threads());
+    const std::int64_t size = std::max(kLeast, (wanted + kLeast - 1) / kLeast * kLeast);
+    pool.run((count + size - 1) / size,
+             [&](std::int64_t i, int) { body(i * size, std::min(count, (i + 1) * size)); });
+  }
+
+  void operator()(const LoadInput& op) const {
+    const std::int64_t width = op.width + 2 * op.pad, height = op.height + 2 * op.pad,
+                       area = op.height * op.width;
+    split(batch * height, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        float* out = dst() + row * width * op.channels;
+        const std::int64_t y = row % height - op.pad;
+        if (y < 0 || y >= op.height) {
+          std::fill_n(out, width * op.channels, 0.0f);
+          continue;
+        }
+        std::fill_n(out, op.pad * op.channels, 0.0f);
+        std::fill_n(out + (op.pad + op.width) * op.channels, op.pad * op.channels, 0.0f);
+        out += op.pad * op.channels;
+        const float* in = input + row / height * op.channels * area + y * op.width;
+        for (std::int64_t c = 0; c < op.channels; ++c)
+          for (std::int64_t x = 0; x < op.width; ++x) out[x * op.channels + c] = in[c * area + x];
+      }
+    });
+  }
+
+  void operator()(const PadMap& op) const {
+    const std::int64_t width = (op.width + 2 * op.pad) * op.channels, height = op.height + 2 * op.pad,
+                       inner = op.width * op.channels, border = op.pad * op.channels;
+    split(batch * height, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        float* out = dst() + row * width;
+        const std::int64_t y = row % height - op.pad;
+        if (y < 0 || y >= op.height) {
+          std::fill_n(out, width, 0.0f);
+          continue;
+        }
+        std::fill_n(out, border, 0.0f);
+        std::copy_n(src() + (row / height * op.height + y) * inner, inner, out + border);
+        std::fill_n(out + border + inner, border, 0.0f);
+      }
+    });
+  }
+
+  void operator()(const RoundMap& op) const {
+    split(batch * op.rows, [&](std::int64_t begin, std::int64_t end) {
+      op.round(src() + begin * op.channels, dst() + begin * op.channels, end - begin, op.channels, -1);
+    });
+  }
+
+  void operator()(const Multiply& op) const {
+    GemmTask task{.src = src(),
+                  .src_stride = op.src_stride,
+                  .segments = op.segments,
+                  .segment_stride = op.segment_stride,
+                  .segment_depth = op.weights.depth / op.segments,
+                  .panels = op.weights.panels.data(),
+                  .panel_count = int(op.weights.panels.size()),
+                  .dst = dst(),
+                  .dst_stride = op.weights.columns,
+                  .residual = step->src.size() > 1 ? src(1) : nullptr,
+                  .residual_stride = op.weights.columns,
+                  .activation = op.activation};
+    if (op.src_rows.empty())
+      return split(batch * op.rows,
+                   [&](std::int64_t begin, std::int64_t end) { kernels.gemm(task, begin, end); });
+    task.src_rows = op.src_rows.data();
+    for (std::int64_t image = 0; image < batch; ++image) {
+      split(op.rows, [&](std::int64_t begin, std::int64_t end) { kernels.gemm(task, begin, end); });
+      task.src += op.src_size;
+      task.dst += op.rows * op.weights.columns;
+      if (task.residual) task.residual += op.rows * op.weights.columns;
+    }
+  }
+
+  void operator()(const Depthwise& op) const {
+    for (std::int64_t image = 0; image < batch; ++image) {
+      const DepthwiseTask task{.src = src() + image * op.height * op.width * op.channels,
+                               .dst = dst() + image * op.out_height * op.out_width * op.channels,
+                               .weights = op.weights.data(),
+                               .bias = op.bias.data(),
+                               .height = op.height,
+                               .width = op.width,
+                               .channels = op.channels,
+                               .out_height = op.out_height,
+                               .out_width = op.out_width,
+                               .stride = op.stride,
+                               .activation = op.activation};
+      const std::int64_t pieces =
+          pool.threads() == 1 ? 1 : std::min<std::int64_t>(4 * pool.threads(), op.out_height);
+      pool.run(pieces, [&](std::int64_t i, int) {
+        kernels.depthwise(task, i * op.out_height / pieces, (i + 1) * op.out_height / pieces);
+      });
+    }
+  }
+
+  void operator()(const NormalizeRows& op) const {
+    split(batch * op.rows, [&](std::int64_t begin, std::int64_t end) {
+      kernels.layer_norm(src() + begin * op.channels, dst() + begin * op.channels, end - begin, op.channels,
+                         op.weight.data(), op.bias.data(), op.eps);
+    });
+  }
+
+  void operator()(const NormalizeImage& op) const {
+    // Sums by stretches of fixed size, added up in order, whichever threads computed them.
+    constexpr std::int64_t kStretch = 8192;
+    const std::int64_t size = op.rows * op.channels, stretches = (size + kStretch - 1) / kStretch;
+    std::vector<double> sums(std::size_t(stretches), 0.0);
+    std::vector<float> scale(std::size_t(op.channels)), shift(std::size_t(op.channels));
+    const auto total = [&](const auto& of) {
+      pool.run(stretches, [&](std::int64_t i, int) {
+        sums[std::size_t(i)] = of(i * kStretch, std::min(kStretch, size - i * kStretch));
+      });
+      double sum = 0;
+      for (const double s : sums) sum += s;
+      return sum;
+    };
+    for (std::int64_t image = 0; image < batch; ++image) {
+      const float* x = src() + image * size;
+      float* y = dst() + image * size;
+      const double mean =
+          total([&](std::int64_t first, std::int64_t count) { return kernels.sum(x + first, count); }) /
+          double(size);
+      const double variance = total([&](std::int64_t first, std::int64_t count) {
+                                return kernels.sum_of_squares(x + first, float(mean), count);
+                              }) /
+                              double(size);
+      const double factor = 1 / std::sqrt(variance + op.eps);
+      for (std::size_t c = 0; c < scale.size(); ++c) {
+        scale[c] = float(double(op.weight.data()[c]) * factor);
+        shift[c] = float(double(op.bias.data()[c]) - mean * double(op.weight.data()[c]) * factor);
+      }
+      split(op.rows, [&](std::int64_t begin, std::int64_t end) {
+        kernels.scale_shift(x + begin * op.channels, y + begin * op.channels, end - begin, op.channels,
+                            scale.data(), shift.data());
+      });
+    }
+  }
+
+  void operator()(const Attention& op) const {
+    const std::int64_t rows = op.positions * op.tokens, channels = op.heads * op.head_size;
+    pool.run(batch * op.positions * op.heads, [&](std::int64_t item, int thread) {
+      const std::int64_t head = item % op.heads, position = item / op.heads % op.positions,
+                         image = item / op.heads / op.positions;
+      attend(op, src() + image * rows * op.channels_in, op.rows.data() + position * op.tokens, head,
+             dst() + image * rows * channels, scratch + thread * program.scratch_size);
+    });
+  }
+
+  /// Rows of q, k or v of one head at one position.
+  struct Part {
+    const float* base;
+    const std::int32_t* pixels;  // or null: rows follow each other
+    std::int64_t stride, first;
+
+    std::int64_t offset(std::int64_t row) const { return (pixels ? pixels[row] : row) * stride + first; }
+    const float* row(std::int64_t row) const { return base + offset(row); }
+  };
+
+  /// The part as it is read: rounded into `memory`, which advances, or as it stands.
+  static Part read(const Part& part, const RoundRows& round, std::int64_t rows, std::int64_t size,
+                   std::int64_t head, float*& memory) {
+    if (!round) return part;
+    float* copy = std::exchange(memory, memory + aligned_size(rows * size));
+    for (std::int64_t t = 0; t < rows; ++t) std::copy_n(part.row(t), size, copy + t * size);
+    round(copy, copy, rows, size, head);
+    return {copy, nullptr, size, 0};
+  }
+
+  /// One head at one position: x [pixels, channels_in] to y [pixels, heads * head_size].
+  void attend(const Attention& op, const float* x, const std::int32_t* pixels, std::int64_t head, float* y,
+              float* memory) const {
+    const std::int64_t n = op.tokens, d = op.head_size, first = head * d, score_stride = aligned_size(n),
+                       context_stride = aligned_size(d);
+    float* scores = memory;
+    float* context = scores + kQueryBlock * score_stride;
+    float* keys = context + kQueryBlock * context_stride;
+    float* values = keys + aligned_size(packed_size(kernels, op.token_panels, d));
+    memory = values + aligned_size(packed_size(kernels, op.head_panels, n));
+    const auto part = [&](std::int64_t begin, const RoundRows& round) {
+      return read({x, pixels, op.channels_in, begin + first}, round, n, d, head, memory);
+    };
+    const Part q = part(op.q, op.round_q), k = part(op.k, op.round_k), v = part(op.v, op.round_v);
+
+    std::vector<GemmPanel> of_keys = op.token_panels, of_values = op.head_panels;
+    for (GemmPanel& panel : of_keys) {
+      const std::int64_t width = panel.vectors * kernels.lanes;
+      panel.weights = keys;
+      panel.bias = kZeros;
+      for (std::int64_t t = 0; t < width; ++t) {
+        const float* row = t < panel.columns ? k.row(panel.start + t) : nullptr;
+        for (std::int64_t c = 0; c < d; ++c) keys[c * width + t] = row ? row[c] : 0;
+      }
+      keys += width * d;
+    }
+    for (GemmPanel& panel : of_values) {
+      const std::int64_t width = panel.vectors * kernels.lanes;
+      panel.weights = values;
+      panel.bias = kZeros;
+      for (std::int64_t t = 0; t < n; ++t, values += width) {
+        std::copy_n(v.row(t) + panel.start, panel.columns, values);
+        std::fill_n(values + panel.columns, width - panel.columns, 0.0f);
+      }
+    }
+    std::array<std::int32_t, kQueryBlock> queries;
+    for (std::int64_t begin = 0; begin < n; begin += kQueryBlock) {
+      const std::int64_t count = std::min(kQueryBlock, n - begin);
+      for (std::int64_t t = 0; t < count; ++t) queries[std::size_t(t)] = std::int32_t(q.offset(begin + t));
+      kernels.gemm({.src = q.base,
+                    .src_rows = queries.data(),
+                    .segment_depth = d,
+                    .panels = of_keys.data(),
+                    .panel_count = int(of_keys.size()),
+                    .dst = scores,
+                    .dst_stride = score_stride},
+                   0, count);
+      kernels.softmax(scores, count, n, score_stride, op.scale);
+      if (op.round_probabilities)
+        for (std::int64_t t = 0; t < count; ++t)
+          op.round_probabilities(scores + t * score_stride, scores + t * score_stride, 1, n, head);
+      kernels.gemm({.src = scores,
+                    .src_stride = score_stride,
+                    .segment_depth = n,
+                    .panels = of_values.data(),
+                    .panel_count = int(of_values.size()),
+                    .dst = context,
+                    .dst_stride = context_stride},
+                   0, count);
+      for (std::int64_t t = 0; t < count; ++t)
+        std::copy_n(context + t * context_stride, d, y + pixels[begin + t] * op.heads * d + first);
+    }
+  }
+
+  void operator()(const SeparableAttention& op) const {
+    const std::int64_t rows = op.positions * op.tokens;
+    pool.run(batch * op.positions, [&](std::int64_t item, int thread) {
+      const std::int64_t image = item / op.positions;
+      const std::int32_t* pixels = op.rows.data() + item % op.positions * op.tokens;
+      const float* x = src() + image * rows * op.channels_in;
+      float* y = dst() + image * rows * op.channels;
+      float* scores = scratch + thread * program.scratch_size;
+      auto* keys = reinterpret_cast<std::int32_t*>(scores + aligned_size(op.tokens));
+      float* context = scores + 2 * aligned_size(op.tokens);
+      for (std::int64_t t = 0; t < op.tokens; ++t) {
+        const std::int64_t row = pixels[t] * op.channels_in;
+        scores[t] = x[row + op.q];
+        keys[t] = std::int32_t(row + op.k);
+      }
+      kernels.softmax(scores, 1, op.tokens, aligned_size(op.tokens), 1);
+      kernels.weighted_sum(x, keys, scores, op.tokens, context, op.channels);
+      for (std::int64_t t = 0; t < op.tokens; ++t)
+        kernels.gate(x + pixels[t] * op.channels_in + op.v, context, y + pixels[t] * op.channels,
+                     op.channels);
+    });
+  }
+
+  void operator()(const Join& op) const {
+    std::int64_t total = 0;
+    for (const std::int64_t channels : op.channels) total += channels;
+    split(batch * op.rows, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        float* out = dst() + row * total;
+        for (std::size_t i = 0; i < op.channels.size(); ++i)
+          out = std::copy_n(src(i) + row * op.channels[i], op.channels[i], out);
+      }
+    });
+  }
+
+  void operator()(const AddMaps& op) const {
+    split(batch * op.size, [&](std::int64_t begin, std::int64_t end) {
+      kernels.add(src(0) + begin, src(1) + begin, dst() + begin, end - begin);
+    });
+  }
+
+  void operator()(const ActivateMap& op) const {
+    split(batch * op.size, [&](std::int64_t begin, std::int64_t end) {
+      kernels.silu(src() + begin, dst() + begin, end - begin);
+    });
+  }
+
+  void operator()(const PoolMap& op) const {
+    std::vector<std::int32_t> offsets(std::size_t(op.rows), 0);
+    const std::vector<float> factors(offsets.size(), 1.0f / float(op.rows));
+    for (std::int64_t r = 0; r < op.rows; ++r) offsets[std::size_t(r)] = std::int32_t(r * op.channels);
+    pool.run(batch, [&](std::int64_t image, int) {
+      kernels.weighted_sum(src() + image * op.rows * op.channels, offsets.data(), factors.data(), op.rows,
+                           dst() + image * op.channels, op.channels);
+    });
+  }
+
+  void operator()(const ResizeMap& op) const {
+    const std::int64_t out_height = std::ssize(op.rows), out_width = std::ssize(op.columns);
+    split(batch * out_height, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t line = begin; line < end; ++line) {
+        const ResizeTap& row = op.rows[std::size_t(line % out_height)];
+        const float* x = src() + line / out_height * op.height * op.width * op.channels;
+        float* out = dst() + line * out_width * op.channels;
+        const float lower = float(row.high_weight);
+        for (const ResizeTap& column : op.columns) {
+          const auto at = [&](std::int64_t iy, std::int64_t ix) {
+            return std::int32_t((iy * op.width + ix) * op.channels);
+          };
+          const float right = float(column.high_weight);
+          const std::int32_t offsets[] = {at(row.low, column.low), at(row.low, column.high),
+                                          at(row.high, column.low), at(row.high, column.high)};
+          const float factors[] = {(1 - lower) * (1 - right), (1 - lower) * right, lower * (1 - right),
+                                   lower * right};
+          kernels.weighted_sum(x, offsets, factors, 4, out, op.channels);
+          out += op.channels;
+        }
+      }
+    });
+  }
+};
+
+Executor::Executor(const Program& program, std::int64_t batch, int threads)
+    : program_(program),
+      batch_(batch),
+      pool_(threads),
+      arena_(program.arena_size * batch),
+      scratch_(program.scratch_size * threads) {
+  require(batch > 0, "executor", "a batch of ", batch);
+}
+
+Tensor Executor::run(const Tensor& x, const std::function<void(std::size_t)>& after_step) {
+  const Shape& one = program_.input_shape;
+  const Shape expected{x.rank() ? x.dim(0) : 0, one[0], one[1], one[2]};
+  require(x.shape() == expected, "executor", "input ", x.shape(), " instead of ", expected);
+  require(x.dim(0) >= 1 && x.dim(0) <= batch_, "executor", x.dim(0), " images in a batch of up to ", batch_);
+  Run run{program_, *program_.kernels, pool_,   arena_.data(), scratch_.data(),
+          x.dim(0), x.data(),          nullptr, batch_};
+  for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+    run.step = &program_.steps[i];
+    std::visit(run, run.step->op);
+    if (after_step) after_step(i);
+  }
+  Tensor y = Tensor::uninitialized({x.dim(0), program_.outputs});
+  std::copy_n(run.buffer(program_.steps.back().dst), y.size(), y.data());
+  return y;
+}
+
+}  // namespace qhv

@@ -1,0 +1,99 @@
+// The float kernels behind the executor (nn/executor.h): what it does to maps and tokens that lie channels
+// last, that is as rows of pixels or tokens with the channels of one row side by side.
+//
+// One source (simd.h) is compiled for each instruction set; the table of the best one that the CPU has is
+// the default. Vectors of a table have `lanes` floats. Kernels work on the calling thread, on a stretch of
+// rows that the caller chooses, and read and write unaligned memory. Multiply-adds are fused here, so results
+// differ from the operators of ops.h within rounding, and between tables; they do not depend on how rows are
+// split among threads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace qhv {
+
+enum class Activation { kNone, kSilu };
+
+/// Some columns of a packed matrix (packed_matrix.h): `vectors` vectors of them from column `start` on.
+struct GemmPanel {
+  std::int64_t start = 0;
+  int vectors = 1;
+  int columns =
+      0;  // that exist; fewer than the vectors hold only where the whole matrix is narrower than one vector
+  const float* weights = nullptr;  // [depth][vectors * lanes]
+  const float* bias = nullptr;     // [vectors * lanes]
+};
+
+/// dst[m] = activation(bias + sum over segments and k of src[m][segment * segment_stride + k] * W[.][.]) +
+/// residual[m]
+///
+/// A segment is a row of a convolution's window, whose pixels lie side by side; matrix products have one. dst
+/// must not overlap src or residual, because rows at the end of a stretch may be computed twice.
+struct GemmTask {
+  const float* src = nullptr;
+  std::int64_t src_stride = 0;             // from row to row,
+  const std::int32_t* src_rows = nullptr;  // or, if given, where each row starts
+  std::int64_t segments = 1, segment_stride = 0, segment_depth = 0;
+  const GemmPanel* panels = nullptr;
+  int panel_count = 0;
+  float* dst = nullptr;
+  std::int64_t dst_stride = 0;
+  const float* residual = nullptr;  // or null
+  std::int64_t residual_stride = 0;
+  Activation activation = Activation::kNone;
+};
+
+/// A 3x3 depthwise convolution with padding 1, of one image.
+struct DepthwiseTask {
+  const float* src = nullptr;      // [height, width, channels]
+  float* dst = nullptr;            // [out_height, out_width, channels]
+  const float* weights = nullptr;  // [9, channels]
+  const float* bias = nullptr;     // [channels]
+  std::int64_t height = 0, width = 0, channels = 0, out_height = 0, out_width = 0, stride = 1;
+  Activation activation = Activation::kNone;
+};
+
+struct FloatKernels {
+  const char* name;
+  int lanes;
+  int max_vectors;         // of a panel
+  bool (*is_supported)();  // by this CPU
+
+  void (*gemm)(const GemmTask&, std::int64_t row_begin, std::int64_t row_end);
+  void (*depthwise)(const DepthwiseTask&, std::int64_t row_begin,
+                    std::int64_t row_end);  // rows of the output
+
+  void (*silu)(const float* src, float* dst, std::int64_t count);
+  void (*add)(const float* a, const float* b, float* dst, std::int64_t count);
+  double (*sum)(const float* src, std::int64_t count);
+  double (*sum_of_squares)(const float* src, float mean, std::int64_t count);  // of src - mean
+  /// dst[m][c] = src[m][c] * scale[c] + shift[c]
+  void (*scale_shift)(const float* src, float* dst, std::int64_t rows, std::int64_t channels,
+                      const float* scale, const float* shift);
+  void (*layer_norm)(const float* src, float* dst, std::int64_t rows, std::int64_t channels,
+                     const float* weight, const float* bias, float eps);
+  /// In place, over src[m][0 .. count) * scale, rows `stride` apart; stride is a multiple of `lanes`, and
+  /// what lies between count and stride becomes zero.
+  void (*softmax)(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride, float scale);
+  /// dst[c] = sum_n factors[n] * src[offsets[n] + c]
+  void (*weighted_sum)(const float* src, const std::int32_t* offsets, const float* factors,
+                       std::int64_t count, float* dst, std::int64_t channels);
+  /// dst[c] = max(src[c], 0) * factors[c]
+  void (*gate)(const float* src, const float* factors, float* dst, std::int64_t channels);
+};
+
+extern const FloatKernels kFloatKernelsAvx512, kFloatKernelsAvx2, kFloatKernelsPortable;
+
+/// The tables of this build, the fastest first.
+std::span<const FloatKernels* const> float_kernel_tables();
+
+/// The first one that this CPU supports.
+const FloatKernels& best_float_kernels();
+
+/// Throws std::invalid_argument if there is none of this name, listing the known ones, or if this CPU lacks
+/// what it needs.
+const FloatKernels& find_float_kernels(std::string_view name);
+
+}  // namespace qhv

@@ -1,0 +1,353 @@
+// The kernels of kernels.h in vectors of kLanes floats, in the vector extension of GCC and Clang. Included
+// once by the file of each instruction set, which defines, in an anonymous namespace before it: kLanes,
+// kMaxVectors, and kTileRows, the rows of a product's tile by its width in vectors, such that the sums fit
+// the registers.
+//
+// Nothing here may use templates or inline functions of other headers: the linker would keep one copy of them
+// for all, and it might be one that this CPU cannot execute.
+
+using Vector [[gnu::vector_size(kLanes * 4), gnu::may_alias]] = float;
+using Integers [[gnu::vector_size(kLanes * 4), gnu::may_alias]] = std::int32_t;
+using Unaligned [[gnu::vector_size(kLanes * 4), gnu::aligned(4), gnu::may_alias]] = float;
+
+inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
+inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
+inline Vector broadcast(float x) { return x - Vector{}; }
+
+/// As exp_real (exp.h).
+inline Vector exp_of(Vector x) {
+  constexpr float kShift = 12582912.0f, kInvLn2 = 1.44269504f, kLn2High = 0.693359375f,
+                  kLn2Low = -2.12194440e-4f;
+  x = x < -87.0f ? broadcast(-87.0f) : x;
+  x = x > 88.0f ? broadcast(88.0f) : x;
+  const Vector shifted = x * kInvLn2 + kShift;
+  const Vector n = shifted - kShift;
+  const Vector r = (x - n * kLn2High) - n * kLn2Low;
+  Vector p = broadcast(1.0f / 5040);
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  constexpr std::int32_t kShiftBits = 0x4b400000;  // of kShift
+  const Integers exponent = (reinterpret_cast<const Integers&>(shifted) - kShiftBits + 127) << 23;
+  return p * reinterpret_cast<const Vector&>(exponent);
+}
+
+inline Vector silu_of(Vector x) { return x / (1.0f + exp_of(-x)); }
+
+inline float sum_of(Vector v) {
+  float sum = 0;
+  for (int i = 0; i < kLanes; ++i) sum += v[i];
+  return sum;
+}
+
+/// The first `count` elements of p, zeros behind.
+inline Vector load_part(const float* p, std::int64_t count) {
+  Vector v{};
+  for (std::int64_t i = 0; i < count; ++i) v[i] = p[i];
+  return v;
+}
+inline void store_part(float* p, Vector v, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) p[i] = v[i];
+}
+
+/// Calls body(first, load, store) for stretches of a vector's length of `count` elements, the last one maybe
+/// partial.
+template <typename Body>
+inline void for_vectors(std::int64_t count, Body body) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes)
+    body(
+        i, [](const float* p) { return load(p); }, [](float* p, Vector v) { store(p, v); });
+  if (const std::int64_t left = count - i; left > 0)
+    body(
+        i, [left](const float* p) { return load_part(p, left); },
+        [left](float* p, Vector v) { store_part(p, v, left); });
+}
+
+template <int kRows, int kVectors>
+inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t row) {
+  const float* src[kRows];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i)
+    src[i] = t.src + (t.src_rows ? t.src_rows[row + i] : (row + i) * t.src_stride);
+  Vector sums[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) sums[i][j] = load(panel.bias + j * kLanes);
+
+  const float* weights = panel.weights;
+  for (std::int64_t s = 0; s < t.segments; ++s) {
+    const std::int64_t first = s * t.segment_stride;
+    for (std::int64_t k = first; k < first + t.segment_depth; ++k, weights += kVectors * kLanes) {
+      Vector w[kVectors];
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) w[j] = load(weights + j * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        const Vector x = broadcast(src[i][k]);
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors; ++j) sums[i][j] += x * w[j];
+      }
+    }
+  }
+
+  const bool partial = panel.columns < kVectors * kLanes;
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+    float* dst = t.dst + (row + i) * t.dst_stride + panel.start;
+    const float* residual = t.residual ? t.residual + (row + i) * t.residual_stride + panel.start : nullptr;
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) {
+      Vector y = sums[i][j];
+      if (t.activation == Activation::kSilu) y = silu_of(y);
+      if (partial) {
+        if (residual) y += load_part(residual, panel.columns);
+        store_part(dst, y, panel.columns);
+      } else {
+        if (residual) y += load(residual + j * kLanes);
+        store(dst + j * kLanes, y);
+      }
+    }
+  }
+}
+
+template <int kVectors>
+void gemm_panel(const GemmTask& t, const GemmPanel& panel, std::int64_t begin, std::int64_t end) {
+  constexpr int kRows = kTileRows[kVectors];
+  std::int64_t row = begin;
+  for (; row + kRows <= end; row += kRows) gemm_tile<kRows, kVectors>(t, panel, row);
+  if (row == end) return;
+  if (end - begin >= kRows) return gemm_tile<kRows, kVectors>(t, panel, end - kRows);
+  for (; row < end; ++row) gemm_tile<1, kVectors>(t, panel, row);
+}
+
+void gemm(const GemmTask& t, std::int64_t begin, std::int64_t end) {
+  // A block of rows stays in the second-level cache while all panels pass over it. It has whole tiles of any
+  // width.
+  constexpr std::int64_t kBlockFloats = 32 << 10, kTiles = 24;
+  const std::int64_t depth = t.segments * t.segment_depth;
+  std::int64_t block = kBlockFloats / (depth > 0 ? depth : 1) / kTiles * kTiles;
+  if (block < 2 * kTiles) block = 2 * kTiles;
+  for (std::int64_t row = begin; row < end;) {
+    std::int64_t next = row + block;
+    if (next + kTiles > end) next = end;  // no block of a few rows at the end
+    for (int p = 0; p < t.panel_count; ++p) {
+      const GemmPanel& panel = t.panels[p];
+      if (panel.vectors == 1) gemm_panel<1>(t, panel, row, next);
+      if constexpr (kMaxVectors >= 2)
+        if (panel.vectors == 2) gemm_panel<2>(t, panel, row, next);
+      if constexpr (kMaxVectors >= 3)
+        if (panel.vectors == 3) gemm_panel<3>(t, panel, row, next);
+      if constexpr (kMaxVectors >= 4)
+        if (panel.vectors == 4) gemm_panel<4>(t, panel, row, next);
+    }
+    row = next;
+  }
+}
+
+/// One output pixel, any of whose taps may lie outside; channels c .. c + kLanes - 1.
+inline Vector depthwise_pixel(const DepthwiseTask& t, std::int64_t y, std::int64_t x, std::int64_t c) {
+  Vector sum = load(t.bias + c);
+  for (std::int64_t ky = 0; ky < 3; ++ky) {
+    const std::int64_t iy = y * t.stride + ky - 1;
+    if (iy < 0 || iy >= t.height) continue;
+    for (std::int64_t kx = 0; kx < 3; ++kx) {
+      const std::int64_t ix = x * t.stride + kx - 1;
+      if (ix < 0 || ix >= t.width) continue;
+      sum += load(t.src + (iy * t.width + ix) * t.channels + c) *
+             load(t.weights + (ky * 3 + kx) * t.channels + c);
+    }
+  }
+  return sum;
+}
+
+/// kPixels output pixels from column x on, all of whose taps lie inside. `src` is the first tap of the first
+/// one.
+template <int kStride, int kPixels>
+inline void depthwise_pixels(const float* src, std::int64_t row, std::int64_t channels, const Vector (&w)[9],
+                             Vector bias, Vector (&sums)[kPixels]) {
+#pragma GCC unroll 4
+  for (int i = 0; i < kPixels; ++i) sums[i] = bias;
+#pragma GCC unroll 3
+  for (int ky = 0; ky < 3; ++ky)
+#pragma GCC unroll 9
+    for (int column = 0; column < (kPixels - 1) * kStride + 3; ++column) {
+      const Vector x = load(src + ky * row + column * channels);
+#pragma GCC unroll 4
+      for (int i = 0; i < kPixels; ++i) {
+        const int kx = column - i * kStride;
+        if (kx >= 0 && kx < 3) sums[i] += x * w[ky * 3 + kx];
+      }
+    }
+}
+
+/// One row of the output, channels c .. c + kLanes - 1.
+template <int kStride>
+inline void depthwise_row(const DepthwiseTask& t, std::int64_t y, std::int64_t c) {
+  constexpr int kPixels = kLanes >= 16 ? 4 : 2;
+  float* dst = t.dst + y * t.out_width * t.channels + c;
+  const auto put = [&](std::int64_t x, Vector v) {
+    store(dst + x * t.channels, t.activation == Activation::kSilu ? silu_of(v) : v);
+  };
+  const bool inside = y * kStride >= 1 && y * kStride + 1 < t.height;
+  std::int64_t x = 0;
+  if (inside) {
+    Vector w[9];
+#pragma GCC unroll 9
+    for (int k = 0; k < 9; ++k) w[k] = load(t.weights + k * t.channels + c);
+    const Vector bias = load(t.bias + c);
+    put(x, depthwise_pixel(t, y, x, c));
+    for (x = 1; (x + kPixels - 1) * kStride + 1 < t.width && x + kPixels <= t.out_width; x += kPixels) {
+      Vector sums[kPixels];
+      const float* src = t.src + ((y * kStride - 1) * t.width + x * kStride - 1) * t.channels + c;
+      depthwise_pixels<kStride, kPixels>(src, t.width * t.channels, t.channels, w, bias, sums);
+#pragma GCC unroll 4
+      for (int i = 0; i < kPixels; ++i) put(x + i, sums[i]);
+    }
+  }
+  for (; x < t.out_width; ++x) put(x, depthwise_pixel(t, y, x, c));
+}
+
+/// The same for fewer channels than a vector has, one by one.
+void depthwise_narrow(const DepthwiseTask& t, std::int64_t y) {
+  for (std::int64_t x = 0; x < t.out_width; ++x)
+    for (std::int64_t c = 0; c < t.channels; ++c) {
+      float sum = t.bias[c];
+      for (std::int64_t k = 0; k < 9; ++k) {
+        const std::int64_t iy = y * t.stride + k / 3 - 1, ix = x * t.stride + k % 3 - 1;
+        if (iy >= 0 && iy < t.height && ix >= 0 && ix < t.width)
+          sum += t.src[(iy * t.width + ix) * t.channels + c] * t.weights[k * t.channels + c];
+      }
+      const Vector v = broadcast(sum);
+      t.dst[(y * t.out_width + x) * t.channels + c] = t.activation == Activation::kSilu ? silu_of(v)[0] : sum;
+    }
+}
+
+void depthwise(const DepthwiseTask& t, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t y = begin; y < end; ++y) {
+    if (t.channels < kLanes) {
+      depthwise_narrow(t, y);
+      continue;
+    }
+    for (std::int64_t c = 0; c < t.channels; c += kLanes) {
+      const std::int64_t first = c + kLanes <= t.channels ? c : t.channels - kLanes;  // the last ones overlap
+      if (t.stride == 1)
+        depthwise_row<1>(t, y, first);
+      else
+        depthwise_row<2>(t, y, first);
+    }
+  }
+}
+
+void silu(const float* src, float* dst, std::int64_t count) {
+  for_vectors(count, [&](std::int64_t i, auto get, auto put) { put(dst + i, silu_of(get(src + i))); });
+}
+
+void add(const float* a, const float* b, float* dst, std::int64_t count) {
+  for_vectors(count, [&](std::int64_t i, auto get, auto put) { put(dst + i, get(a + i) + get(b + i)); });
+}
+
+/// Sum of term(x) over src: in four vectors for stretches of 1024 elements, which are added up in double.
+template <typename Term>
+inline double sum_terms(const float* src, std::int64_t count, Term term) {
+  constexpr std::int64_t kStretch = 1024, kStep = 4 * kLanes;
+  double total = 0;
+  std::int64_t i = 0;
+  while (i + kStep <= count) {
+    Vector sums[4] = {};
+    const std::int64_t end = i + kStretch < count ? i + kStretch : count;
+    for (; i + kStep <= end; i += kStep)
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) sums[k] += term(load(src + i + k * kLanes));
+    total += double(sum_of((sums[0] + sums[1]) + (sums[2] + sums[3])));
+  }
+  for (; i < count; ++i) total += double(term(broadcast(src[i]))[0]);
+  return total;
+}
+
+double sum(const float* src, std::int64_t count) {
+  return sum_terms(src, count, [](Vector x) { return x; });
+}
+
+double sum_of_squares(const float* src, float mean, std::int64_t count) {
+  return sum_terms(src, count, [mean](Vector x) { return (x - mean) * (x - mean); });
+}
+
+void scale_shift(const float* src, float* dst, std::int64_t rows, std::int64_t channels, const float* scale,
+                 const float* shift) {
+  for (std::int64_t row = 0; row < rows; ++row, src += channels, dst += channels)
+    for_vectors(channels, [&](std::int64_t c, auto get, auto put) {
+      put(dst + c, get(src + c) * get(scale + c) + get(shift + c));
+    });
+}
+
+void layer_norm(const float* src, float* dst, std::int64_t rows, std::int64_t channels, const float* weight,
+                const float* bias, float eps) {
+  for (std::int64_t row = 0; row < rows; ++row, src += channels, dst += channels) {
+    const float mean = float(sum(src, channels) / double(channels));
+    const float variance = float(sum_of_squares(src, mean, channels) / double(channels));
+    const float factor = 1.0f / __builtin_sqrtf(variance + eps);
+    for_vectors(channels, [&](std::int64_t c, auto get, auto put) {
+      put(dst + c, (get(src + c) - mean) * factor * get(weight + c) + get(bias + c));
+    });
+  }
+}
+
+void softmax(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride, float scale) {
+  constexpr float kLowest = -3.402823466e38f;
+  for (std::int64_t row = 0; row < row_count; ++row, rows += stride) {
+    for (std::int64_t i = count; i < stride; ++i) rows[i] = kLowest;
+    Vector largest = broadcast(kLowest);
+    for (std::int64_t i = 0; i < stride; i += kLanes) {
+      const Vector x = load(rows + i);
+      largest = x > largest ? x : largest;
+    }
+    float maximum = kLowest;
+    for (int i = 0; i < kLanes; ++i) maximum = largest[i] > maximum ? largest[i] : maximum;
+    Vector sums{};
+    for (std::int64_t i = 0; i < stride; i += kLanes) {
+      const Vector e = exp_of((load(rows + i) - maximum) * scale);
+      sums += e;
+      store(rows + i, e);
+    }
+    // What exp makes of the padding, 1e-38 at most, is nothing beside the 1 that the largest element adds.
+    const float factor = 1.0f / sum_of(sums);
+    for (std::int64_t i = 0; i < stride; i += kLanes) store(rows + i, load(rows + i) * factor);
+    for (std::int64_t i = count; i < stride; ++i) rows[i] = 0;
+  }
+}
+
+void weighted_sum(const float* src, const std::int32_t* offsets, const float* factors, std::int64_t count,
+                  float* dst, std::int64_t channels) {
+  std::int64_t c = 0;
+  for (; c + 4 * kLanes <= channels; c += 4 * kLanes) {
+    Vector sums[4] = {};
+    for (std::int64_t n = 0; n < count; ++n)
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) sums[k] += factors[n] * load(src + offsets[n] + c + k * kLanes);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) store(dst + c + k * kLanes, sums[k]);
+  }
+  for_vectors(channels - c, [&](std::int64_t i, auto get, auto put) {
+    Vector sums{};
+    for (std::int64_t n = 0; n < count; ++n) sums += factors[n] * get(src + offsets[n] + c + i);
+    put(dst + c + i, sums);
+  });
+}
+
+void gate(const float* src, const float* factors, float* dst, std::int64_t channels) {
+  for_vectors(channels, [&](std::int64_t c, auto get, auto put) {
+    const Vector x = get(src + c);
+    put(dst + c, (x > 0.0f ? x : Vector{}) * get(factors + c));
+  });
+}
+
+constexpr FloatKernels table_of(const char* name, bool (*is_supported)()) {
+  return {name, kLanes,         kMaxVectors, is_supported, gemm,    depthwise,    silu, add,
+          sum,  sum_of_squares, scale_shift, layer_norm,   softmax, weighted_sum, gate};
+}

@@ -1,0 +1,50 @@
+// Threads that stay, for work that comes in many small pieces one after the other, as the steps of a network
+// do: parallel_for (parallel.h) starts threads anew each time, which takes longer than such a piece.
+//
+// A pool of n threads is the caller and n - 1 others. After work they wait for more without sleeping for a
+// few dozen microseconds. As with parallel_for, an item must write only what belongs to it.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace qhv {
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  ~ThreadPool();
+
+  int threads() const { return int(helpers_.size()) + 1; }
+
+  /// `thread` is below threads(): which memory of its own an item may use.
+  using Work = std::function<void(std::int64_t item, int thread)>;
+
+  /// Calls work for item = 0 .. count-1. The first exception stops the handing out and is rethrown here.
+  void run(std::int64_t count, const Work& work);
+
+ private:
+  void help(int thread);
+  void drain(int thread);
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<std::uint64_t> round_{0};  // of work
+  std::atomic<bool> stop_{false};
+  const Work* work_ = nullptr;
+  std::int64_t count_ = 0;
+  std::atomic<std::int64_t> next_{0};
+  std::atomic<int> busy_{0};  // helpers that have not finished the round
+  std::exception_ptr error_;
+  std::vector<std::thread> helpers_;
+};
+
+}  // namespace qhv
