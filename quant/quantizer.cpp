@@ -52,8 +52,10 @@ void logarithmic_into(const real* src, real* dst, std::int64_t count, const LogU
   constexpr std::int64_t kStrip = 512;
   std::array<std::int32_t, kStrip> codes;
   std::array<real, 257> values{};  // by code; that of `last` is zero
+  const double fractions[] = {1, std::exp2(-0.5)};
   for (std::int32_t code = 0; code < q.last; ++code)
-    values[std::size_t(code)] = real(double(q.scale) * std::exp2(-double(code) / q.steps_per_octave));
+    values[std::size_t(code)] = real(
+        std::ldexp(double(q.scale) * fractions[code % q.steps_per_octave], -(code / q.steps_per_octave)));
   for (std::int64_t start = 0; start < count; start += kStrip) {
     const std::int64_t width = std::min(kStrip, count - start);
     logarithmic_codes(src + start, codes.data(), width, q);

@@ -194,6 +194,13 @@ struct Executor::Run {
     const float* row(std::int64_t row) const { return base + offset(row); }
   };
 
+  /// In place, rows of `size` elements that are `stride` apart.
+  static void round_rows(const RoundRows& round, float* x, std::int64_t rows, std::int64_t size,
+                         std::int64_t stride, std::int64_t head) {
+    if (size == stride) return round(x, x, rows, size, head);
+    for (std::int64_t t = 0; t < rows; ++t) round(x + t * stride, x + t * stride, 1, size, head);
+  }
+
   /// The part as it is read: rounded into `memory`, which advances, or as it stands.
   static Part read(const Part& part, const RoundRows& round, std::int64_t rows, std::int64_t size,
                    std::int64_t head, float*& memory) {
@@ -252,9 +259,7 @@ struct Executor::Run {
                     .dst_stride = score_stride},
                    0, count);
       kernels.softmax(scores, count, n, score_stride, op.scale);
-      if (op.round_probabilities)
-        for (std::int64_t t = 0; t < count; ++t)
-          op.round_probabilities(scores + t * score_stride, scores + t * score_stride, 1, n, head);
+      if (op.round_probabilities) round_rows(op.round_probabilities, scores, count, n, score_stride, head);
       kernels.gemm({.src = scores,
                     .src_stride = score_stride,
                     .segment_depth = n,
