@@ -1,11 +1,12 @@
-// bench: how long a forward pass takes, or with --backward a forward and backward pass, image decoding left
-// out.
+// bench: how long a forward pass takes and where the time goes, image decoding left out; with --backward also
+// a forward and backward pass, by the reference operators on the tape.
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "experiments/commands.h"
 #include "experiments/peak_memory.h"
+#include "experiments/profile.h"
 #include "experiments/timing.h"
 #include "models/generated.h"
 #include "models/mobilevit.h"
@@ -23,7 +24,8 @@ using nlohmann::json;
 struct Options {
   std::string model;
   int batch = 1, runs = 30;
-  bool backward = false;
+  bool backward = false, peaks = false;
+  std::string trace;
   std::optional<int> res;
 };
 
@@ -51,29 +53,89 @@ void print_times(const char* what, const Times& t, double forward_ms) {
   std::printf("\n");
 }
 
+/// Two ways to share a batch among threads: all on every step of the whole batch, or each with images of its
+/// own.
+enum class Sharing { kInside, kImages };
+
+/// A forward pass of a batch.
+class Forward {
+ public:
+  Forward(const Model& model, int batch, int threads, Sharing sharing, const std::string& kernels)
+      : images_(sharing == Sharing::kImages),
+        streams_(images_ ? std::min(threads, batch) : 1),
+        pool_(streams_),
+        runner_(model, images_ ? 1 : batch, streams_, images_ ? 1 : threads, kernels),
+        batch_(batch),
+        x_(generate_input(images_ ? 1 : batch, 3, model.res, model.res)) {}
+
+  void operator()() {
+    if (!images_)
+      runner_.run(x_);
+    else
+      pool_.run(batch_, [&](std::int64_t, int thread) { runner_.run(x_, thread); });
+  }
+  Runner& runner() { return runner_; }
+  const Tensor& input() const { return x_; }
+
+ private:
+  bool images_;
+  int streams_;
+  ThreadPool pool_;
+  Runner runner_;
+  int batch_;
+  Tensor x_;
+};
+
+std::string kernels_of(const Runner& runner) {
+  return runner.program() ? runner.kernels() : gemm_kernel().name;
+}
+
+json json_of(const Peaks& peaks) {
+  return {{"gmacs", peaks.gmacs}, {"int8_gmacs", peaks.int8_gmacs}, {"gbytes", peaks.gbytes}};
+}
+
+void print_peaks(const Peaks& peaks, int threads, const FloatKernels& kernels) {
+  std::printf("peaks of %d thread%s: %.1f GMAC/s float32 (%s), ", threads, threads > 1 ? "s" : "",
+              peaks.gmacs, kernels.name);
+  if (peaks.int8_gmacs > 0)
+    std::printf("%.1f GMAC/s int8 (AVX512-VNNI), ", peaks.int8_gmacs);
+  else
+    std::printf("no AVX512-VNNI, ");
+  std::printf("memory %.1f GB/s\n", peaks.gbytes);
+}
+
 void bench(const Options& options, const GlobalOptions& global) {
   const Model model = load_model_or_arch(options.model, options.res);
   check_engine(global, model);
   if (options.backward && model.plan)
     file_error(options.model, "is quantised; --backward needs a float model");
-  const RunHooks hooks = model_hooks(model);
-  // A thread takes whole images; a batch of one image is the work of one thread.
-  const int threads = std::min(global.threads, options.batch);
-  const Tensor image = generate_input(1, 3, model.res, model.res);
-  Graph unfolded;  // with its BatchNorms, for training mode
-  std::vector<std::function<void()>> work{
-      [&] { parallel_for(options.batch, threads, [&](std::int64_t) { run(model.graph, image, hooks); }); }};
+  Forward inside(model, options.batch, global.threads, Sharing::kInside, global.kernels);
+  const Program* program = inside.runner().program();
+  if (!options.trace.empty() && !program)
+    throw CLI::ValidationError("--profile", "the reference interpreter has no steps to show");
+  std::vector<std::function<void()>> work{[&] { inside(); }};
+  std::optional<Forward> by_image;
+  if (options.batch > 1 && global.threads > 1) {
+    by_image.emplace(model, options.batch, global.threads, Sharing::kImages, global.kernels);
+    work.push_back([&] { (*by_image)(); });
+  }
+  const std::size_t backward = work.size();
+  const int by_image_threads = std::min(global.threads, options.batch),
+            threads = program ? global.threads : by_image_threads;  // the interpreter has no threads inside
+  Graph unfolded;                                                   // with its BatchNorms, for training mode
   if (options.backward) {
     unfolded = build_mobilevit(model.arch, model.classes, model.res);
     generate_weights(unfolded);
-    work.push_back(backward_pass(model.graph, options.batch, threads, model.res, NormMode::kInference));
-    work.push_back(backward_pass(unfolded, options.batch, threads, model.res, NormMode::kTraining));
+    work.push_back(
+        backward_pass(model.graph, options.batch, by_image_threads, model.res, NormMode::kInference));
+    work.push_back(backward_pass(unfolded, options.batch, by_image_threads, model.res, NormMode::kTraining));
   }
   const std::vector<Times> times = time_in_turn(work, options.runs);
+  const Times& best = by_image && times[1].median() < times[0].median() ? times[1] : times[0];
 
   double macs = 0;
   for (const std::int64_t m : mac_counts(model.graph)) macs += double(m);
-  const double gmacs = macs * options.batch / 1e9, median = times[0].median();
+  const double gmacs = macs * options.batch / 1e9, median = best.median();
   json result{{"arch", model.arch.name},
               {"engine", model.engine()},
               {"threads", threads},
@@ -81,29 +143,61 @@ void bench(const Options& options, const GlobalOptions& global) {
               {"res", model.res},
               {"runs", options.runs},
               {"median_ms", median},
-              {"min_ms", times[0].at(0)},
-              {"p90_ms", times[0].at(0.9)},
+              {"min_ms", best.at(0)},
+              {"p90_ms", best.at(0.9)},
               {"gmacs", gmacs},
-              {"kernels", gemm_kernel().name},
-              {"isa", cpu_isa()},
-              {"peak_bytes", peak_bytes()}};
-  if (options.backward) {
-    result["backward_ms"] = times[1].median();
-    result["backward_ratio"] = times[1].median() / median;
-    result["training_ms"] = times[2].median();
-    result["training_ratio"] = times[2].median() / median;
+              {"kernels", kernels_of(inside.runner())},
+              {"isa", cpu_isa()}};
+  if (by_image) {
+    result["inside_ms"] = times[0].median();
+    result["by_image_ms"] = times[1].median();
   }
+  if (options.backward) {
+    result["backward_ms"] = times[backward].median();
+    result["backward_ratio"] = times[backward].median() / median;
+    result["training_ms"] = times[backward + 1].median();
+    result["training_ratio"] = times[backward + 1].median() / median;
+  }
+  result["peak_bytes"] = peak_bytes();
+
+  std::vector<StepTime> steps;
+  Peaks peaks;
+  if (program) {
+    result["arena_bytes"] = inside.runner().executor().bytes();
+    result["weight_bytes"] = weight_bytes(*program);
+    peaks = measure_peaks(*program->kernels, global.threads);
+    result["peaks"] = json_of(peaks);
+    steps = profile(inside.runner().executor(), *program, inside.input(), options.runs);
+    for (const KindTime& kind : by_kind(steps))
+      result["operators"].push_back({{"operator", kind.kind},
+                                     {"steps", kind.steps},
+                                     {"ms", kind.ms},
+                                     {"macs", kind.macs},
+                                     {"bytes", kind.bytes}});
+    if (!options.trace.empty()) write_trace(options.trace, steps);
+  }
+
   if (!global.quiet) {
     std::printf("%s at %d x %d, batch %d, %d runs; forward %.3f GMAC, %.1f GMAC/s\n", model.arch.name.c_str(),
                 model.res, model.res, options.batch, options.runs, gmacs, gmacs / median * 1000);
-    print_times("forward", times[0], 0);
+    print_times(by_image ? "forward, threads inside of the batch" : "forward", times[0], 0);
+    if (by_image) print_times("forward, each thread its own images", times[1], 0);
     if (options.backward) {
-      print_times("forward + backward, BatchNorm folded", times[1], median);
-      print_times("forward + backward, BatchNorm training", times[2], median);
+      print_times("forward + backward, BatchNorm folded", times[backward], median);
+      print_times("forward + backward, BatchNorm training", times[backward + 1], median);
     }
-    std::printf("engine %s, threads %d, matrix products by %s (%s), CPU %s, peak memory %.0f MB\n",
-                model.engine(), threads, gemm_kernel().name, gemm_kernel().describe().c_str(),
-                cpu_isa().c_str(), double(peak_bytes()) / 1e6);
+    if (program) {
+      print_profile(steps, peaks);
+      if (options.peaks) print_peaks(peaks, global.threads, *program->kernels);
+      std::printf("arithmetic floor %.2f ms, of which the median is %.2f times\n", gmacs / peaks.gmacs * 1000,
+                  median / (gmacs / peaks.gmacs * 1000));
+    }
+    std::printf(
+        "engine %s, threads %d, kernels %s, CPU %s, weights %.1f MB, buffers %.1f MB, peak memory %.0f MB\n",
+        model.engine(), threads, kernels_of(inside.runner()).c_str(), cpu_isa().c_str(),
+        program ? double(weight_bytes(*program)) / 1e6 : 0,
+        program ? double(inside.runner().executor().bytes()) / 1e6 : 0,
+        result["peak_bytes"].get<double>() / 1e6);
   }
   write_json(global, result);
 }
@@ -112,7 +206,7 @@ void bench(const Options& options, const GlobalOptions& global) {
 
 void add_bench(CLI::App& app, const GlobalOptions& global) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("bench", "Latency of a forward pass");
+  CLI::App* command = app.add_subcommand("bench", "Latency of a forward pass, and where the time goes");
   command
       ->add_option("model", options->model,
                    "Checkpoint, quantised model, or an architecture's name (generated weights)")
@@ -124,6 +218,11 @@ void add_bench(CLI::App& app, const GlobalOptions& global) {
       ->check(CLI::Range(1, 100000));
   command->add_flag("--backward", options->backward,
                     "Also forward and backward pass together: gradients of all parameters and the input");
+  command->add_flag("--peaks", options->peaks, "Also what the machine can do at best: arithmetic and memory");
+  command
+      ->add_option("--profile", options->trace,
+                   "Write a trace of one pass, for chrome://tracing or https://ui.perfetto.dev")
+      ->option_text("FILE");
   add_res_option(*command, options->res);
   command->callback([options, &global] { bench(*options, global); });
 }

@@ -42,9 +42,9 @@ void classify(const Options& options, const GlobalOptions& global) {
   check_engine(global, model);
   const std::vector<std::string> names = class_names(options.classes, model);
   const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
-  const std::vector<Prediction> predictions =
-      predict(model, options.images, preprocess,
-              {.batch = 1, .threads = global.threads, .top = options.top, .progress = {}});
+  const std::vector<Prediction> predictions = predict(
+      model, options.images, preprocess,
+      {.batch = 1, .threads = global.threads, .top = options.top, .progress = {}, .kernels = global.kernels});
   for (const Prediction& p : predictions)
     if (!p.error.empty()) throw std::runtime_error(p.error);
 

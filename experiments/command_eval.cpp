@@ -28,11 +28,12 @@ void eval(const Options& options, const GlobalOptions& global) {
   std::vector<Prediction> predictions;
   {
     Progress progress(global.quiet);
-    predictions =
-        predict(model, paths_of(samples), preprocess,
-                {.batch = options.batch, .threads = global.threads, .top = 5, .progress = [&](double done) {
-                   progress.update("eval", done);
-                 }});
+    predictions = predict(model, paths_of(samples), preprocess,
+                          {.batch = options.batch,
+                           .threads = global.threads,
+                           .top = 5,
+                           .progress = [&](double done) { progress.update("eval", done); },
+                           .kernels = global.kernels});
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const Accuracy result = accuracy(predictions, samples);

@@ -27,8 +27,8 @@ struct Subject {
 };
 
 /// Median milliseconds of a pass of one image on this thread.
-double latency_ms(const Model& model) {
-  Runner runner(model, 1, 1);
+double latency_ms(const Model& model, const std::string& kernels) {
+  Runner runner(model, 1, 1, 1, kernels);
   const Tensor image = generate_input(1, 3, model.res, model.res);
   return time_in_turn({[&] { runner.run(image); }}, kLatencyRuns)[0].median();
 }
@@ -62,6 +62,8 @@ class Comparison {
     for (const TableKey& key : options.rows)
       if (!subjects_.contains(key.model)) subjects_.emplace(key.model, load(key.model));
     for (const TableKey& key : options.rows) check_settings(key);
+    if (std::ranges::any_of(options.rows, [](const TableKey& key) { return key.method != kFloatMethod; }))
+      calibration_paths(options.calibration, global.seed);  // throws if there are too few
   }
 
   std::vector<TableRow> run() {
@@ -144,7 +146,7 @@ class Comparison {
 
   void measure(TableRow& row, const Model& model, Subject& subject, const Report& report) {
     row.engine = model.engine();
-    row.latency_ms = latency_ms(model);
+    row.latency_ms = latency_ms(model, global_.kernels);
     const std::vector<Prediction> predictions = predictions_of(model, subject, "eval", report);
     if (!skips_reported_) report_skipped(predictions, options_.data);
     skips_reported_ = true;  // every row sees the same images
@@ -162,9 +164,12 @@ class Comparison {
 
   std::vector<Prediction> predictions_of(const Model& model, const Subject& subject, const char* stage,
                                          const Report& report) const {
-    return predict(
-        model, paths_of(subject.samples), subject.preprocess,
-        {.batch = 1, .threads = global_.threads, .top = 5, .progress = [&](double d) { report(stage, d); }});
+    return predict(model, paths_of(subject.samples), subject.preprocess,
+                   {.batch = 1,
+                    .threads = global_.threads,
+                    .top = 5,
+                    .progress = [&](double d) { report(stage, d); },
+                    .kernels = global_.kernels});
   }
 
   const ComparisonOptions& options_;

@@ -23,8 +23,8 @@ struct EvaluateOptions {
   int batch = 1;
   int threads = 1;
   int top = 5;
-  std::string kernels = {};  // of Runner
   std::function<void(double done)> progress;
+  std::string kernels = {};  // of Runner
 };
 
 /// The labelled images of `data`, whose labels must fit `classes`; if there are more than `limit` (and it is

@@ -13,7 +13,6 @@
 
 #include "experiments/commands.h"
 #include "tensor/file.h"
-#include "tensor/gemm.h"
 
 namespace qhv {
 
@@ -47,7 +46,7 @@ int run_program(int argc, char** argv) {
   add_global_options(app, global);
   app.parse_complete_callback([&] {
     try {
-      if (!global.kernels.empty()) select_gemm_kernel(global.kernels);
+      select_kernels(global);
     } catch (const std::invalid_argument& error) {
       throw CLI::ValidationError("--kernels", error.what());
     }

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/number_text.h"
+#include "tensor/gemm.h"
+#include "tensor/kernels/kernels.h"
 
 namespace qhv {
 namespace {
@@ -54,15 +56,36 @@ Preprocess remembered(const Model& model, const std::string& path) {
 }  // namespace
 
 void add_global_options(CLI::App& app, GlobalOptions& options) {
-  app.add_option("--threads", options.threads, "Threads, one image each (default: all cores)")
-      ->check(CLI::Range(1, 1024));
+  app.add_option("--threads", options.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
   app.add_option("--seed", options.seed, "Seed of everything that is drawn at random (default 0)");
   app.add_flag("--quiet", options.quiet, "No progress, no report");
   app.add_option("--json", options.json, "Write the result to this file, for machines")->option_text("FILE");
   app.add_option("--engine", options.engine, "Insist on an engine instead of taking the model's")
       ->check(CLI::IsMember({"float32", "fake-quant"}));
   app.add_option("--kernels", options.kernels,
-                 "Insist on the kernels for matrix products: openblas, onednn or ref");
+                 "Insist on the executor's kernels (avx512, avx2, portable), or on the reference interpreter "
+                 "(reference; or with these matrix products: onednn, openblas, ref)");
+}
+
+void select_kernels(GlobalOptions& options) {
+  if (options.kernels.empty() || options.kernels == "reference") return;
+  std::string known = "reference";
+  for (const FloatKernels* table : float_kernel_tables()) {
+    if (table->name == options.kernels) {
+      find_float_kernels(options.kernels);  // or this CPU lacks it
+      return;
+    }
+    known += concat(", ", table->name);
+  }
+  for (const GemmKernel& kernel : gemm_kernels()) {
+    if (kernel.name == options.kernels) {
+      select_gemm_kernel(options.kernels);
+      options.kernels = "reference";
+      return;
+    }
+    known += concat(", ", kernel.name);
+  }
+  fail("kernels", concat("no kernel \"", options.kernels, "\" in this build (it has ", known, ")"));
 }
 
 void add_res_option(CLI::App& command, std::optional<int>& res) {

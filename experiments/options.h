@@ -18,7 +18,7 @@ struct GlobalOptions {
   bool quiet = false;
   std::string json;     // file for the machine-readable result, or empty
   std::string engine;   // forced engine, or empty
-  std::string kernels;  // forced kernels, or empty
+  std::string kernels;  // of Runner, or empty; set by select_kernels
 };
 
 /// What of the preprocessing was said on the command line; the rest comes from the model.
@@ -31,6 +31,9 @@ struct ImageOptions {
 };
 
 void add_global_options(CLI::App& app, GlobalOptions& options);
+/// Makes what --kernels says the kernels in use. Throws std::invalid_argument, listing the known ones, for a
+/// name that is none of them or one that this CPU cannot execute.
+void select_kernels(GlobalOptions& options);
 void add_res_option(CLI::App& command, std::optional<int>& res);
 void add_image_options(CLI::App& command, ImageOptions& options);
 

@@ -75,12 +75,16 @@ Model load_float_model(const std::string& path, std::optional<int> res, const Gl
   return model;
 }
 
-std::vector<Tensor> calibration_images(const QuantizeOptions& options, const Preprocess& preprocess,
-                                       const GlobalOptions& global) {
+std::vector<std::string> calibration_paths(const QuantizeOptions& options, std::uint64_t seed) {
   const std::vector<std::string> all = list_images(options.calib);
   if (int(all.size()) < options.images)
     file_error(options.calib, "has ", all.size(), " images, ", options.images, " are wanted (--images)");
-  return load_images(sample_images(all, options.images, global.seed), preprocess, global.threads);
+  return sample_images(all, options.images, seed);
+}
+
+std::vector<Tensor> calibration_images(const QuantizeOptions& options, const Preprocess& preprocess,
+                                       const GlobalOptions& global) {
+  return load_images(calibration_paths(options, std::uint64_t(global.seed)), preprocess, global.threads);
 }
 
 Calibration calibration_of(const QuantizeOptions& options, std::span<const Tensor> images,

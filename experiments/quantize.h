@@ -37,6 +37,8 @@ std::string method_help();
 Model load_float_model(const std::string& path, std::optional<int> res, const GlobalOptions& global);
 
 /// Draws and prepares the calibration images. Too few are a std::runtime_error that names the folder.
+/// The images that `seed` draws. Throws std::runtime_error that begins with the folder if there are too few.
+std::vector<std::string> calibration_paths(const QuantizeOptions& options, std::uint64_t seed);
 std::vector<Tensor> calibration_images(const QuantizeOptions& options, const Preprocess& preprocess,
                                        const GlobalOptions& global);
 

@@ -201,7 +201,12 @@ TEST_CASE("kernels: rows") {
       const std::int64_t stride = (count + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
       Tensor scores({2, stride}, 1e30f);  // what lies behind a row must not matter
       for (std::int64_t i = 0; i < 2 * count; ++i) scores[i / count * stride + i % count] = 3 * rows[i];
-      kernels->softmax(scores.data(), 2, count, stride, 2);
+      Tensor unnormalised = scores;
+      kernels->softmax(scores.data(), 2, count, stride, 2, nullptr);
+      float factors_of[2];
+      kernels->softmax(unnormalised.data(), 2, count, stride, 2, factors_of);
+      for (std::int64_t i = 0; i < 2 * stride; ++i)
+        CHECK(unnormalised[i] * factors_of[i / stride] == scores[i]);
       Tensor scaled = rows;
       for (real& v : scaled.values()) v *= 6;
       const Tensor probabilities = softmax(scaled);

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/dataset.h"
+#include "tensor/kernels/kernels.h"
 #include "tests/image_files.h"
 #include "tests/program.h"
 
@@ -158,6 +159,18 @@ TEST_CASE("program: classify and bench") {
   CHECK(bench.at("kernels") == "ref");
   for (const char* key : {"engine", "median_ms", "min_ms", "p90_ms", "gmacs", "isa", "peak_bytes"})
     CHECK(bench.contains(key));
+
+  const Workplace& w = workplace();
+  const json compiled = w.result("bench mobilevit_xxs --res 64 --runs 3 --batch 2 --threads 2 --profile trace.json");
+  CHECK(compiled.at("kernels") == best_float_kernels().name);
+  CHECK(compiled.at("inside_ms").get<double>() > 0);
+  CHECK(compiled.at("by_image_ms").get<double>() > 0);
+  double macs = 0;
+  for (const json& kind : compiled.at("operators")) macs += kind.at("macs").get<double>();
+  CHECK(test::near(macs / 1e9, compiled.at("gmacs").get<double>(), 1e-9));
+  const json trace = json::parse(text_of(w.folder / "trace.json"));
+  CHECK(trace.at("traceEvents").size() > 100);
+  CHECK(trace.at("traceEvents")[1].at("ts").get<double>() >= trace.at("traceEvents")[0].at("dur").get<double>());
 
   const json backward =
       workplace().result("bench mobilevit_xxs --res 64 --runs 2 --batch 3 --threads 2 --backward");

@@ -247,6 +247,8 @@ struct Executor::Run {
       }
     }
     std::array<std::int32_t, kQueryBlock> queries;
+    std::array<float, kQueryBlock> factors;
+    factors.fill(1);
     for (std::int64_t begin = 0; begin < n; begin += kQueryBlock) {
       const std::int64_t count = std::min(kQueryBlock, n - begin);
       for (std::int64_t t = 0; t < count; ++t) queries[std::size_t(t)] = std::int32_t(q.offset(begin + t));
@@ -258,7 +260,9 @@ struct Executor::Run {
                     .dst = scores,
                     .dst_stride = score_stride},
                    0, count);
-      kernels.softmax(scores, count, n, score_stride, op.scale);
+      // Normalised behind the product with v, which is smaller, unless probabilities have to be rounded.
+      kernels.softmax(scores, count, n, score_stride, op.scale,
+                      op.round_probabilities ? nullptr : factors.data());
       if (op.round_probabilities) round_rows(op.round_probabilities, scores, count, n, score_stride, head);
       kernels.gemm({.src = scores,
                     .src_stride = score_stride,
@@ -268,8 +272,11 @@ struct Executor::Run {
                     .dst = context,
                     .dst_stride = context_stride},
                    0, count);
-      for (std::int64_t t = 0; t < count; ++t)
-        std::copy_n(context + t * context_stride, d, y + pixels[begin + t] * op.heads * d + first);
+      for (std::int64_t t = 0; t < count; ++t) {
+        float* out = y + pixels[begin + t] * op.heads * d + first;
+        for (std::int64_t c = 0; c < d; ++c)
+          out[c] = context[t * context_stride + c] * factors[std::size_t(t)];
+      }
     }
   }
 
@@ -288,7 +295,7 @@ struct Executor::Run {
         scores[t] = x[row + op.q];
         keys[t] = std::int32_t(row + op.k);
       }
-      kernels.softmax(scores, 1, op.tokens, aligned_size(op.tokens), 1);
+      kernels.softmax(scores, 1, op.tokens, aligned_size(op.tokens), 1, nullptr);
       kernels.weighted_sum(x, keys, scores, op.tokens, context, op.channels);
       for (std::int64_t t = 0; t < op.tokens; ++t)
         kernels.gate(x + pixels[t] * op.channels_in + op.v, context, y + pixels[t] * op.channels,

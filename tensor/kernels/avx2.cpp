@@ -1,4 +1,6 @@
 // Compiled for CPUs with AVX2 and FMA; see simd.h.
+#include <utility>
+
 #include "tensor/kernels/kernels.h"
 
 namespace qhv {

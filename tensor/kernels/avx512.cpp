@@ -1,4 +1,6 @@
 // Compiled for CPUs with AVX-512 F, BW, DQ and VL; see simd.h.
+#include <utility>
+
 #include "tensor/kernels/kernels.h"
 
 namespace qhv {

@@ -55,6 +55,9 @@ struct DepthwiseTask {
   Activation activation = Activation::kNone;
 };
 
+/// Independent chains of multiply_adds().
+inline constexpr int kMultiplyAddChains = 16;
+
 struct FloatKernels {
   const char* name;
   int lanes;
@@ -74,14 +77,18 @@ struct FloatKernels {
                       const float* scale, const float* shift);
   void (*layer_norm)(const float* src, float* dst, std::int64_t rows, std::int64_t channels,
                      const float* weight, const float* bias, float eps);
-  /// In place, over src[m][0 .. count) * scale, rows `stride` apart; stride is a multiple of `lanes`, and
-  /// what lies between count and stride becomes zero.
-  void (*softmax)(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride, float scale);
+  /// In place, over rows[m][0 .. count) * scale (positive), rows `stride` apart; stride is a multiple of
+  /// `lanes`, and what lies between count and stride becomes zero. With `factors` the rows are left
+  /// unnormalised, and factors[m] is what they have to be multiplied by.
+  void (*softmax)(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride, float scale,
+                  float* factors);
   /// dst[c] = sum_n factors[n] * src[offsets[n] + c]
   void (*weighted_sum)(const float* src, const std::int32_t* offsets, const float* factors,
                        std::int64_t count, float* dst, std::int64_t channels);
   /// dst[c] = max(src[c], 0) * factors[c]
   void (*gate)(const float* src, const float* factors, float* dst, std::int64_t channels);
+  /// One multiply-add in each lane of each chain, `rounds` times: the most that the CPU can do.
+  float (*multiply_adds)(std::int64_t rounds);
 };
 
 extern const FloatKernels kFloatKernelsAvx512, kFloatKernelsAvx2, kFloatKernelsPortable;

@@ -1,4 +1,6 @@
 // For any CPU: vectors of four floats, which the compiler maps to what the target has; see simd.h.
+#include <utility>
+
 #include "tensor/kernels/kernels.h"
 
 namespace qhv {

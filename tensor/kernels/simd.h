@@ -38,11 +38,25 @@ inline Vector exp_of(Vector x) {
 
 inline Vector silu_of(Vector x) { return x / (1.0f + exp_of(-x)); }
 
-inline float sum_of(Vector v) {
-  float sum = 0;
-  for (int i = 0; i < kLanes; ++i) sum += v[i];
-  return sum;
+template <int kStep, int... kLane>
+inline Vector swap_lanes(Vector v, std::integer_sequence<int, kLane...>) {
+  return __builtin_shufflevector(v, v, (kLane ^ kStep)...);
 }
+
+/// Joins the lanes in a tree: halves first, then quarters, ...
+template <int kStep = kLanes / 2, typename Operation>
+inline float join_lanes(Vector v, Operation operation) {
+  v = operation(v, swap_lanes<kStep>(v, std::make_integer_sequence<int, kLanes>()));
+  if constexpr (kStep > 1)
+    return join_lanes<kStep / 2>(v, operation);
+  else
+    return v[0];
+}
+
+inline float sum_of(Vector v) {
+  return join_lanes(v, [](Vector a, Vector b) { return a + b; });
+}
+inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 
 /// The first `count` elements of p, zeros behind.
 inline Vector load_part(const float* p, std::int64_t count) {
@@ -298,17 +312,14 @@ void layer_norm(const float* src, float* dst, std::int64_t rows, std::int64_t ch
   }
 }
 
-void softmax(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride, float scale) {
+void softmax(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride, float scale,
+             float* factors) {
   constexpr float kLowest = -3.402823466e38f;
   for (std::int64_t row = 0; row < row_count; ++row, rows += stride) {
     for (std::int64_t i = count; i < stride; ++i) rows[i] = kLowest;
     Vector largest = broadcast(kLowest);
-    for (std::int64_t i = 0; i < stride; i += kLanes) {
-      const Vector x = load(rows + i);
-      largest = x > largest ? x : largest;
-    }
-    float maximum = kLowest;
-    for (int i = 0; i < kLanes; ++i) maximum = largest[i] > maximum ? largest[i] : maximum;
+    for (std::int64_t i = 0; i < stride; i += kLanes) largest = larger(largest, load(rows + i));
+    const float maximum = join_lanes(largest, larger);
     Vector sums{};
     for (std::int64_t i = 0; i < stride; i += kLanes) {
       const Vector e = exp_of((load(rows + i) - maximum) * scale);
@@ -317,7 +328,10 @@ void softmax(float* rows, std::int64_t row_count, std::int64_t count, std::int64
     }
     // What exp makes of the padding, 1e-38 at most, is nothing beside the 1 that the largest element adds.
     const float factor = 1.0f / sum_of(sums);
-    for (std::int64_t i = 0; i < stride; i += kLanes) store(rows + i, load(rows + i) * factor);
+    if (factors)
+      factors[row] = factor;
+    else
+      for (std::int64_t i = 0; i < stride; i += kLanes) store(rows + i, load(rows + i) * factor);
     for (std::int64_t i = count; i < stride; ++i) rows[i] = 0;
   }
 }
@@ -347,7 +361,19 @@ void gate(const float* src, const float* factors, float* dst, std::int64_t chann
   });
 }
 
+float multiply_adds(std::int64_t rounds) {
+  Vector chains[kMultiplyAddChains];
+  for (int i = 0; i < kMultiplyAddChains; ++i) chains[i] = broadcast(float(i));
+  const Vector factor = broadcast(0.5f);
+  for (std::int64_t round = 0; round < rounds; ++round)
+#pragma GCC unroll 16
+    for (int i = 0; i < kMultiplyAddChains; ++i) chains[i] = chains[i] * factor + factor;
+  Vector sum{};
+  for (int i = 0; i < kMultiplyAddChains; ++i) sum += chains[i];
+  return sum_of(sum);
+}
+
 constexpr FloatKernels table_of(const char* name, bool (*is_supported)()) {
   return {name, kLanes,         kMaxVectors, is_supported, gemm,    depthwise,    silu, add,
-          sum,  sum_of_squares, scale_shift, layer_norm,   softmax, weighted_sum, gate};
+          sum,  sum_of_squares, scale_shift, layer_norm,   softmax, weighted_sum, gate, multiply_adds};
 }

@@ -1,0 +1,99 @@
+#include "experiments/profile.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "tensor/file.h"
+
+namespace qhv {
+namespace {
+
+using nlohmann::json;
+
+/// Bytes that a step has to move at least, for a batch.
+double bytes_of(const Step& step, const Program& program, std::int64_t batch) {
+  double floats = double(program.buffers[std::size_t(step.dst)].size * batch);
+  for (const int src : step.src) floats += double(program.buffers[std::size_t(src)].size * batch);
+  if (const auto* product = std::get_if<Multiply>(&step.op)) floats += double(product->weights.data.size());
+  return floats * 4;
+}
+
+}  // namespace
+
+std::vector<StepTime> profile(Executor& executor, const Program& program, const Tensor& x, int runs) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<std::vector<double>> ends(static_cast<std::size_t>(runs));  // by run: milliseconds after its start, by step
+  for (std::vector<double>& run : ends) {
+    const auto start = Clock::now();
+    executor.run(x, [&](std::size_t) {
+      run.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+    });
+  }
+  const auto middle = ends.begin() + std::ptrdiff_t(ends.size() / 2);
+  std::ranges::nth_element(ends, middle, {}, [](const std::vector<double>& run) { return run.back(); });
+  std::vector<StepTime> result;
+  double start = 0;
+  for (std::size_t i = 0; i < program.steps.size(); ++i) {
+    const Step& step = program.steps[i];
+    const double end = (*middle)[i];
+    result.push_back({step.name, step_kind(step.op), start, end - start, double(step.macs * x.dim(0)),
+                      bytes_of(step, program, x.dim(0))});
+    start = end;
+  }
+  return result;
+}
+
+std::vector<KindTime> by_kind(const std::vector<StepTime>& steps) {
+  std::vector<KindTime> kinds;
+  for (const StepTime& step : steps) {
+    auto kind = std::ranges::find(kinds, step.kind, &KindTime::kind);
+    if (kind == kinds.end()) kind = kinds.insert(kinds.end(), KindTime{step.kind});
+    ++kind->steps;
+    kind->ms += step.ms;
+    kind->macs += step.macs;
+    kind->bytes += step.bytes;
+  }
+  std::ranges::stable_sort(kinds, std::greater(), &KindTime::ms);
+  return kinds;
+}
+
+void print_profile(const std::vector<StepTime>& steps, const Peaks& peaks) {
+  KindTime total{"all"};
+  std::printf("%-16s %5s %9s %6s %8s %8s %7s %8s\n", "operator", "steps", "ms", "share", "GMAC/s", "of peak",
+              "GB/s", "floor ms");
+  std::vector<KindTime> kinds = by_kind(steps);
+  for (const KindTime& kind : kinds) {
+    total.steps += kind.steps;
+    total.ms += kind.ms;
+    total.macs += kind.macs;
+    total.bytes += kind.bytes;
+  }
+  kinds.push_back(total);
+  for (const KindTime& kind : kinds) {
+    const double rate = kind.macs / kind.ms / 1e6;
+    std::printf("%-16s %5d %9.3f %5.1f%% %8.1f %7.1f%% %7.1f %8.3f\n", kind.kind.c_str(), kind.steps, kind.ms,
+                100 * kind.ms / total.ms, rate, 100 * rate / peaks.gmacs, kind.bytes / kind.ms / 1e6,
+                kind.macs / peaks.gmacs / 1e6);
+  }
+}
+
+void write_trace(const std::string& path, const std::vector<StepTime>& steps) {
+  json events = json::array();
+  for (const StepTime& step : steps)
+    events.push_back({{"name", step.name},
+                      {"cat", step.kind},
+                      {"ph", "X"},
+                      {"ts", step.start_ms * 1000},
+                      {"dur", step.ms * 1000},
+                      {"pid", 1},
+                      {"tid", 1},
+                      {"args",
+                       {{"operator", step.kind},
+                        {"GMAC/s", step.macs / step.ms / 1e6},
+                        {"GB/s", step.bytes / step.ms / 1e6}}}});
+  write_file(path, json{{"traceEvents", events}, {"displayTimeUnit", "ms"}}.dump(1) + "\n");
+}
+
+}  // namespace qhv
