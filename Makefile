@@ -2,6 +2,7 @@
 JOBS ?= $(shell nproc)
 BUILD ?= build
 CMAKE_FLAGS ?=
+PEERS ?= ../shared/peers
 MAKEFLAGS += --no-print-directory
 
 # Debian and Ubuntu packages: the tools (gnuplot draws loss curves), the libraries that are always needed, and the kernel
@@ -10,7 +11,7 @@ TOOLS = g++ cmake make gnuplot-nox
 LIBRARIES = libstb-dev doctest-dev nlohmann-json3-dev libcli11-dev libzip-dev
 KERNELS = libopenblas-pthread-dev libdnnl-dev
 
-.PHONY: all demo test test-long deps format layers asan portable clean help
+.PHONY: all demo test test-long bench-peers deps format layers asan portable clean help
 
 all: ## build the program, build/qhyvit
 	@cmake -S . -B $(BUILD) $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
@@ -25,6 +26,9 @@ test: deps all ## install what is missing, build, and run the tests (under 4 min
 
 test-long: all ## accuracy of every model of the development data, float and quantised (half an hour)
 	@tests/run_long.sh $(BUILD)
+
+bench-peers: all ## latency against ONNX Runtime, where npm and the models in PEERS are (three minutes)
+	@experiments/bench_peers.sh $(BUILD) $(PEERS) $(BUILD)/peers.csv
 
 deps: ## install the Debian or Ubuntu packages that are missing (as root, or by sudo)
 	@missing=; for p in $(TOOLS) $(LIBRARIES) $(KERNELS); do \

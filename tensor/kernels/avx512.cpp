@@ -1,4 +1,5 @@
 // Compiled for CPUs with AVX-512 F, BW, DQ and VL; see simd.h.
+#include <immintrin.h>
 #include <utility>
 
 #include "tensor/kernels/kernels.h"

@@ -14,29 +14,48 @@ inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(
 inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
 inline Vector broadcast(float x) { return x - Vector{}; }
 
-/// As exp_real (exp.h).
+/// 2^n 2^f with n = round(x / ln 2) and f in [-0.5, 0.5]; 1 / ln 2 in two parts, so that f is exact for large
+/// x. 2^f is the polynomial of degree 6 that equals it at the Chebyshev points, to 3e-9. Clamped as exp_real
+/// (exp.h); NaN stays NaN.
 inline Vector exp_of(Vector x) {
-  constexpr float kShift = 12582912.0f, kInvLn2 = 1.44269504f, kLn2High = 0.693359375f,
-                  kLn2Low = -2.12194440e-4f;
+  constexpr float kInvLn2 = 1.44269502f, kInvLn2Low = 1.92596299e-8f;
   x = x < -87.0f ? broadcast(-87.0f) : x;
   x = x > 88.0f ? broadcast(88.0f) : x;
-  const Vector shifted = x * kInvLn2 + kShift;
-  const Vector n = shifted - kShift;
-  const Vector r = (x - n * kLn2High) - n * kLn2Low;
-  Vector p = broadcast(1.0f / 5040);
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
+#if defined(__AVX512F__)
+  const Vector n = _mm512_roundscale_ps(x * kInvLn2, 0);
+#else
+  constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
+  const Vector shifted = x * kInvLn2 + kShift, n = shifted - kShift;
+#endif
+  const Vector f = (x * kInvLn2 - n) + x * kInvLn2Low;
+  Vector p = broadcast(0.000154614447f);
+  p = p * f + 0.00134004282f;
+  p = p * f + 0.00961805668f;
+  p = p * f + 0.0555032723f;
+  p = p * f + 0.240226509f;
+  p = p * f + 0.693147207f;
+  p = p * f + 1.0f;
+#if defined(__AVX512F__)
+  return _mm512_scalef_ps(p, n);
+#else
   constexpr std::int32_t kShiftBits = 0x4b400000;  // of kShift
   const Integers exponent = (reinterpret_cast<const Integers&>(shifted) - kShiftBits + 127) << 23;
   return p * reinterpret_cast<const Vector&>(exponent);
+#endif
 }
 
-inline Vector silu_of(Vector x) { return x / (1.0f + exp_of(-x)); }
+/// 1 / x, for x from 1 to what exp_of reaches.
+inline Vector reciprocal(Vector x) {
+#if defined(__AVX512F__)
+  const Vector y = _mm512_rcp14_ps(x);
+  return y * (2.0f - x * y);  // a step of Newton's: an error of 2^-14 becomes one of 2^-28
+#else
+  return 1.0f / x;
+#endif
+}
+
+/// x / (1 + exp(-x))
+inline Vector silu_of(Vector x) { return x * reciprocal(1.0f + exp_of(-x)); }
 
 template <int kStep, int... kLane>
 inline Vector swap_lanes(Vector v, std::integer_sequence<int, kLane...>) {
@@ -82,12 +101,29 @@ inline void for_vectors(std::int64_t count, Body body) {
         [left](float* p, Vector v) { store_part(p, v, left); });
 }
 
-template <int kRows, int kVectors>
-inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t row) {
-  const float* src[kRows];
+/// Where the rows of a tile are: one pointer for three rows that are `stride` apart, so that all of them fit
+/// registers, or one for each row.
+template <int kRows, bool kStrided>
+struct TileRows {
+  static constexpr int kGroup = kStrided ? 3 : 1, kPointers = (kRows + kGroup - 1) / kGroup;
+  const float* pointers[kPointers];
+  std::int64_t stride;
+
+  TileRows(const GemmTask& t, std::int64_t row) : stride(t.src_stride) {
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i)
-    src[i] = t.src + (t.src_rows ? t.src_rows[row + i] : (row + i) * t.src_stride);
+    for (int i = 0; i < kPointers; ++i)
+      pointers[i] = t.src + (kStrided ? (row + i * kGroup) * stride : std::int64_t(t.src_rows[row + i]));
+  }
+  float operator[](int i) const { return pointers[i / kGroup][i % kGroup * stride]; }
+  void advance(std::int64_t count) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kPointers; ++i) pointers[i] += count;
+  }
+};
+
+template <int kRows, int kVectors, bool kStrided>
+inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t row) {
+  TileRows<kRows, kStrided> src(t, row);
   Vector sums[kRows][kVectors];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
@@ -96,18 +132,19 @@ inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t ro
 
   const float* weights = panel.weights;
   for (std::int64_t s = 0; s < t.segments; ++s) {
-    const std::int64_t first = s * t.segment_stride;
-    for (std::int64_t k = first; k < first + t.segment_depth; ++k, weights += kVectors * kLanes) {
+    for (std::int64_t k = 0; k < t.segment_depth; ++k, weights += kVectors * kLanes) {
       Vector w[kVectors];
 #pragma GCC unroll 4
       for (int j = 0; j < kVectors; ++j) w[j] = load(weights + j * kLanes);
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) {
-        const Vector x = broadcast(src[i][k]);
+        const Vector x = broadcast(src[i]);
 #pragma GCC unroll 4
         for (int j = 0; j < kVectors; ++j) sums[i][j] += x * w[j];
       }
+      src.advance(1);
     }
+    src.advance(t.segment_stride - t.segment_depth);
   }
 
   const bool partial = panel.columns < kVectors * kLanes;
@@ -130,14 +167,22 @@ inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t ro
   }
 }
 
-template <int kVectors>
+template <int kVectors, bool kStrided>
 void gemm_panel(const GemmTask& t, const GemmPanel& panel, std::int64_t begin, std::int64_t end) {
   constexpr int kRows = kTileRows[kVectors];
   std::int64_t row = begin;
-  for (; row + kRows <= end; row += kRows) gemm_tile<kRows, kVectors>(t, panel, row);
+  for (; row + kRows <= end; row += kRows) gemm_tile<kRows, kVectors, kStrided>(t, panel, row);
   if (row == end) return;
-  if (end - begin >= kRows) return gemm_tile<kRows, kVectors>(t, panel, end - kRows);
-  for (; row < end; ++row) gemm_tile<1, kVectors>(t, panel, row);
+  if (end - begin >= kRows) return gemm_tile<kRows, kVectors, kStrided>(t, panel, end - kRows);
+  for (; row < end; ++row) gemm_tile<1, kVectors, kStrided>(t, panel, row);
+}
+
+template <int kVectors>
+void gemm_panel(const GemmTask& t, const GemmPanel& panel, std::int64_t begin, std::int64_t end) {
+  if (t.src_rows)
+    gemm_panel<kVectors, false>(t, panel, begin, end);
+  else
+    gemm_panel<kVectors, true>(t, panel, begin, end);
 }
 
 void gemm(const GemmTask& t, std::int64_t begin, std::int64_t end) {
