@@ -225,6 +225,27 @@ TEST_CASE("kernels: rows") {
   }
 }
 
+TEST_CASE("kernels: transposes of all sizes") {
+  for (const FloatKernels* kernels : supported())
+    for (const std::int64_t rows : {1, 4, 7, 16, 21, 33})
+      for (const std::int64_t columns : {1, 4, 9, 16, 36}) {
+        const Tensor x = test::random_tensor({rows, columns + 2}, 1);
+        std::vector<std::int32_t> offsets;  // rows in reverse, the first column left out
+        for (std::int64_t r = 0; r < rows; ++r)
+          offsets.push_back(std::int32_t((rows - 1 - r) * (columns + 2) + 1));
+        const std::int64_t stride = rows + 3;
+        Tensor y({columns, stride}, 5);
+        kernels->transpose(x.data(), offsets.data(), rows, columns, y.data(), stride);
+        int wrong = 0;
+        for (std::int64_t c = 0; c < columns; ++c)
+          for (std::int64_t r = 0; r < stride; ++r)
+            wrong += y.at({c, r}) != (r < rows ? x.at({rows - 1 - r, c + 1}) : real(5));
+        CAPTURE(rows);
+        CAPTURE(columns);
+        CHECK(wrong == 0);
+      }
+}
+
 TEST_CASE("kernels: panels cover all columns, and only the last one overlaps") {
   for (const FloatKernels* kernels : supported())
     for (std::int64_t columns = 1; columns < 300; ++columns) {

@@ -227,14 +227,15 @@ struct Executor::Run {
     const Part q = part(op.q, op.round_q), k = part(op.k, op.round_k), v = part(op.v, op.round_v);
 
     std::vector<GemmPanel> of_keys = op.token_panels, of_values = op.head_panels;
+    std::vector<std::int32_t> offsets(std::size_t(n), 0);  // of keys
+    for (std::int64_t t = 0; t < n; ++t) offsets[std::size_t(t)] = std::int32_t(k.offset(t));
     for (GemmPanel& panel : of_keys) {
       const std::int64_t width = panel.vectors * kernels.lanes;
       panel.weights = keys;
       panel.bias = kZeros;
-      for (std::int64_t t = 0; t < width; ++t) {
-        const float* row = t < panel.columns ? k.row(panel.start + t) : nullptr;
-        for (std::int64_t c = 0; c < d; ++c) keys[c * width + t] = row ? row[c] : 0;
-      }
+      kernels.transpose(k.base, offsets.data() + panel.start, panel.columns, d, keys, width);
+      for (std::int64_t c = 0; c < d; ++c)
+        std::fill(keys + c * width + panel.columns, keys + (c + 1) * width, 0.0f);
       keys += width * d;
     }
     for (GemmPanel& panel : of_values) {

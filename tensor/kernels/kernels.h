@@ -82,6 +82,9 @@ struct FloatKernels {
   /// unnormalised, and factors[m] is what they have to be multiplied by.
   void (*softmax)(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride, float scale,
                   float* factors);
+  /// dst[c * stride + r] = src[offsets[r] + c]
+  void (*transpose)(const float* src, const std::int32_t* offsets, std::int64_t rows, std::int64_t columns,
+                    float* dst, std::int64_t stride);
   /// dst[c] = sum_n factors[n] * src[offsets[n] + c]
   void (*weighted_sum)(const float* src, const std::int32_t* offsets, const float* factors,
                        std::int64_t count, float* dst, std::int64_t channels);

@@ -14,20 +14,21 @@ inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(
 inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
 inline Vector broadcast(float x) { return x - Vector{}; }
 
-/// 2^n 2^f with n = round(x / ln 2) and f in [-0.5, 0.5]; 1 / ln 2 in two parts, so that f is exact for large
-/// x. 2^f is the polynomial of degree 6 that equals it at the Chebyshev points, to 3e-9. Clamped as exp_real
-/// (exp.h); NaN stays NaN.
-inline Vector exp_of(Vector x) {
-  constexpr float kInvLn2 = 1.44269502f, kInvLn2Low = 1.92596299e-8f;
-  x = x < -87.0f ? broadcast(-87.0f) : x;
-  x = x > 88.0f ? broadcast(88.0f) : x;
+constexpr float kInvLn2 = 1.44269502f, kInvLn2Low = 1.92596299e-8f;
+
+/// round(t) for |t| below 2^22.
+inline Vector rounded(Vector t) {
 #if defined(__AVX512F__)
-  const Vector n = _mm512_roundscale_ps(x * kInvLn2, 0);
+  return _mm512_roundscale_ps(t, 0);
 #else
-  constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
-  const Vector shifted = x * kInvLn2 + kShift, n = shifted - kShift;
+  constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
+  return (t + kShift) - kShift;
 #endif
-  const Vector f = (x * kInvLn2 - n) + x * kInvLn2Low;
+}
+
+/// 2^n 2^f for integers n from -126 to 127 and f in [-0.5, 0.5]: 2^f by the polynomial of degree 6 that
+/// equals it at the Chebyshev points, to 3e-9.
+inline Vector power_of_two(Vector n, Vector f) {
   Vector p = broadcast(0.000154614447f);
   p = p * f + 0.00134004282f;
   p = p * f + 0.00961805668f;
@@ -38,10 +39,18 @@ inline Vector exp_of(Vector x) {
 #if defined(__AVX512F__)
   return _mm512_scalef_ps(p, n);
 #else
-  constexpr std::int32_t kShiftBits = 0x4b400000;  // of kShift
-  const Integers exponent = (reinterpret_cast<const Integers&>(shifted) - kShiftBits + 127) << 23;
+  const Integers exponent = (__builtin_convertvector(n, Integers) + 127) << 23;
   return p * reinterpret_cast<const Vector&>(exponent);
 #endif
+}
+
+/// With x / ln 2 = n + f, 1 / ln 2 in two parts so that f is exact for large x. Clamped as exp_real (exp.h);
+/// NaN stays NaN.
+inline Vector exp_of(Vector x) {
+  x = x < -87.0f ? broadcast(-87.0f) : x;
+  x = x > 88.0f ? broadcast(88.0f) : x;
+  const Vector n = rounded(x * kInvLn2);
+  return power_of_two(n, (x * kInvLn2 - n) + x * kInvLn2Low);
 }
 
 /// 1 / x, for x from 1 to what exp_of reaches.
@@ -60,6 +69,21 @@ inline Vector silu_of(Vector x) { return x * reciprocal(1.0f + exp_of(-x)); }
 template <int kStep, int... kLane>
 inline Vector swap_lanes(Vector v, std::integer_sequence<int, kLane...>) {
   return __builtin_shufflevector(v, v, (kLane ^ kStep)...);
+}
+
+/// Transposes a block of kLanes x kLanes in log2(kLanes) rounds of exchanges between rows.
+template <int kStep, int... kLane>
+inline void exchange(Vector& a, Vector& b, std::integer_sequence<int, kLane...>) {
+  const Vector low = __builtin_shufflevector(a, b, ((kLane & kStep) ? kLanes + kLane - kStep : kLane)...);
+  b = __builtin_shufflevector(a, b, ((kLane & kStep) ? kLanes + kLane : kLane + kStep)...);
+  a = low;
+}
+template <int kStep = 1>
+inline void exchange_rows(Vector (&v)[kLanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    if (!(i & kStep)) exchange<kStep>(v[i], v[i + kStep], std::make_integer_sequence<int, kLanes>());
+  if constexpr (2 * kStep < kLanes) exchange_rows<2 * kStep>(v);
 }
 
 /// Joins the lanes in a tree: halves first, then quarters, ...
@@ -364,14 +388,17 @@ void softmax(float* rows, std::int64_t row_count, std::int64_t count, std::int64
     for (std::int64_t i = count; i < stride; ++i) rows[i] = kLowest;
     Vector largest = broadcast(kLowest);
     for (std::int64_t i = 0; i < stride; i += kLanes) largest = larger(largest, load(rows + i));
-    const float maximum = join_lanes(largest, larger);
+    // exp((x - maximum) scale) as a power of two, for whose exponent t 2^-24 |t| is near enough: what t
+    // loses, 2^t makes small.
+    const float factor_of_t = scale * kInvLn2, offset = join_lanes(largest, larger) * factor_of_t;
     Vector sums{};
     for (std::int64_t i = 0; i < stride; i += kLanes) {
-      const Vector e = exp_of((load(rows + i) - maximum) * scale);
+      const Vector t = larger(broadcast(-126.0f), load(rows + i) * factor_of_t - offset), n = rounded(t);
+      const Vector e = power_of_two(n, t - n);
       sums += e;
       store(rows + i, e);
     }
-    // What exp makes of the padding, 1e-38 at most, is nothing beside the 1 that the largest element adds.
+    // What this makes of the padding, 2^-126, is nothing beside the 1 that the largest element adds.
     const float factor = 1.0f / sum_of(sums);
     if (factors)
       factors[row] = factor;
@@ -379,6 +406,26 @@ void softmax(float* rows, std::int64_t row_count, std::int64_t count, std::int64
       for (std::int64_t i = 0; i < stride; i += kLanes) store(rows + i, load(rows + i) * factor);
     for (std::int64_t i = count; i < stride; ++i) rows[i] = 0;
   }
+}
+
+void transpose(const float* src, const std::int32_t* offsets, std::int64_t rows, std::int64_t columns,
+               float* dst, std::int64_t stride) {
+  std::int64_t row = 0;
+  for (; row + kLanes <= rows; row += kLanes, offsets += kLanes) {
+    std::int64_t c = 0;
+    for (; c + kLanes <= columns; c += kLanes) {
+      Vector block[kLanes];
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) block[i] = load(src + offsets[i] + c);
+      exchange_rows(block);
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) store(dst + (c + i) * stride + row, block[i]);
+    }
+    for (; c < columns; ++c)
+      for (int i = 0; i < kLanes; ++i) dst[c * stride + row + i] = src[offsets[i] + c];
+  }
+  for (; row < rows; ++row, ++offsets)
+    for (std::int64_t c = 0; c < columns; ++c) dst[c * stride + row] = src[*offsets + c];
 }
 
 void weighted_sum(const float* src, const std::int32_t* offsets, const float* factors, std::int64_t count,
@@ -419,6 +466,7 @@ float multiply_adds(std::int64_t rounds) {
 }
 
 constexpr FloatKernels table_of(const char* name, bool (*is_supported)()) {
-  return {name, kLanes,         kMaxVectors, is_supported, gemm,    depthwise,    silu, add,
-          sum,  sum_of_squares, scale_shift, layer_norm,   softmax, weighted_sum, gate, multiply_adds};
+  return {name,    kLanes,    kMaxVectors,  is_supported,   gemm,         depthwise,
+          silu,    add,       sum,          sum_of_squares, scale_shift,  layer_norm,
+          softmax, transpose, weighted_sum, gate,           multiply_adds};
 }
