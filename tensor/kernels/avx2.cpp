@@ -1,4 +1,5 @@
 // Compiled for CPUs with AVX2 and FMA; see simd.h.
+#include <immintrin.h>
 #include <utility>
 
 #include "tensor/kernels/kernels.h"

@@ -14,6 +14,27 @@ inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(
 inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
 inline Vector broadcast(float x) { return x - Vector{}; }
 
+/// The larger and the smaller of two; NaN of `b` stays. Compilers do not find these instructions by
+/// themselves.
+inline Vector larger(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return _mm512_max_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+inline Vector smaller(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return _mm512_min_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(a, b);
+#else
+  return a < b ? a : b;
+#endif
+}
+
 constexpr float kInvLn2 = 1.44269502f, kInvLn2Low = 1.92596299e-8f;
 
 /// round(t) for |t| below 2^22.
@@ -47,8 +68,7 @@ inline Vector power_of_two(Vector n, Vector f) {
 /// With x / ln 2 = n + f, 1 / ln 2 in two parts so that f is exact for large x. Clamped as exp_real (exp.h);
 /// NaN stays NaN.
 inline Vector exp_of(Vector x) {
-  x = x < -87.0f ? broadcast(-87.0f) : x;
-  x = x > 88.0f ? broadcast(88.0f) : x;
+  x = smaller(broadcast(88.0f), larger(broadcast(-87.0f), x));
   const Vector n = rounded(x * kInvLn2);
   return power_of_two(n, (x * kInvLn2 - n) + x * kInvLn2Low);
 }
@@ -99,8 +119,6 @@ inline float join_lanes(Vector v, Operation operation) {
 inline float sum_of(Vector v) {
   return join_lanes(v, [](Vector a, Vector b) { return a + b; });
 }
-inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
-
 /// The first `count` elements of p, zeros behind.
 inline Vector load_part(const float* p, std::int64_t count) {
   Vector v{};
@@ -449,7 +467,7 @@ void weighted_sum(const float* src, const std::int32_t* offsets, const float* fa
 void gate(const float* src, const float* factors, float* dst, std::int64_t channels) {
   for_vectors(channels, [&](std::int64_t c, auto get, auto put) {
     const Vector x = get(src + c);
-    put(dst + c, (x > 0.0f ? x : Vector{}) * get(factors + c));
+    put(dst + c, larger(Vector{}, x) * get(factors + c));
   });
 }
 
