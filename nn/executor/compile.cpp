@@ -410,6 +410,9 @@ const char* step_kind(const StepOp& op) {
 }
 
 Program compile(const Graph& graph, const FloatKernels& kernels, const Roundings& roundings) {
+  const bool has_norms = std::ranges::any_of(
+      graph.nodes, [](const Node& node) { return std::holds_alternative<BatchNorm>(node.op); });
+  if (!has_norms) return Compiler(graph, kernels, roundings).run();  // without a copy of the weights
   const Graph folded = fold_batch_norm(graph);
   return Compiler(folded, kernels, roundings).run();
 }
