@@ -20,8 +20,7 @@ enum class Activation { kNone, kSilu };
 struct GemmPanel {
   std::int64_t start = 0;
   int vectors = 1;
-  int columns =
-      0;  // that exist; fewer than the vectors hold only where the whole matrix is narrower than one vector
+  int columns = 0;  // of these; fewer than fit only where the whole matrix is narrower than one vector
   const float* weights = nullptr;  // [depth][vectors * lanes]
   const float* bias = nullptr;     // [vectors * lanes]
 };

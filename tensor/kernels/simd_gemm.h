@@ -1,0 +1,112 @@
+// A part of simd.h: matrix products in tiles whose sums stay in registers.
+#pragma once
+
+#include "tensor/kernels/simd_vector.h"
+
+/// Where the rows of a tile are: one pointer for three rows that are `stride` apart, so that all of them fit
+/// registers, or one for each row.
+template <int kRows, bool kStrided>
+struct TileRows {
+  static constexpr int kGroup = kStrided ? 3 : 1, kPointers = (kRows + kGroup - 1) / kGroup;
+  const float* pointers[kPointers];
+  std::int64_t stride;
+
+  TileRows(const GemmTask& t, std::int64_t row) : stride(t.src_stride) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kPointers; ++i)
+      pointers[i] = t.src + (kStrided ? (row + i * kGroup) * stride : std::int64_t(t.src_rows[row + i]));
+  }
+  float operator[](int i) const { return pointers[i / kGroup][i % kGroup * stride]; }
+  void advance(std::int64_t count) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kPointers; ++i) pointers[i] += count;
+  }
+};
+
+template <int kRows, int kVectors, bool kStrided>
+inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t row) {
+  TileRows<kRows, kStrided> src(t, row);
+  Vector sums[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) sums[i][j] = load(panel.bias + j * kLanes);
+
+  const float* weights = panel.weights;
+  for (std::int64_t s = 0; s < t.segments; ++s) {
+    for (std::int64_t k = 0; k < t.segment_depth; ++k, weights += kVectors * kLanes) {
+      Vector w[kVectors];
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) w[j] = load(weights + j * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        const Vector x = broadcast(src[i]);
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors; ++j) sums[i][j] += x * w[j];
+      }
+      src.advance(1);
+    }
+    src.advance(t.segment_stride - t.segment_depth);
+  }
+
+  const bool partial = panel.columns < kVectors * kLanes;
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+    float* dst = t.dst + (row + i) * t.dst_stride + panel.start;
+    const float* residual = t.residual ? t.residual + (row + i) * t.residual_stride + panel.start : nullptr;
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) {
+      Vector y = sums[i][j];
+      if (t.activation == Activation::kSilu) y = silu_of(y);
+      if (partial) {
+        if (residual) y += load_part(residual, panel.columns);
+        store_part(dst, y, panel.columns);
+      } else {
+        if (residual) y += load(residual + j * kLanes);
+        store(dst + j * kLanes, y);
+      }
+    }
+  }
+}
+
+template <int kVectors, bool kStrided>
+void gemm_panel(const GemmTask& t, const GemmPanel& panel, std::int64_t begin, std::int64_t end) {
+  constexpr int kRows = kTileRows[kVectors];
+  std::int64_t row = begin;
+  for (; row + kRows <= end; row += kRows) gemm_tile<kRows, kVectors, kStrided>(t, panel, row);
+  if (row == end) return;
+  if (end - begin >= kRows) return gemm_tile<kRows, kVectors, kStrided>(t, panel, end - kRows);
+  for (; row < end; ++row) gemm_tile<1, kVectors, kStrided>(t, panel, row);
+}
+
+template <int kVectors>
+void gemm_panel(const GemmTask& t, const GemmPanel& panel, std::int64_t begin, std::int64_t end) {
+  if (t.src_rows)
+    gemm_panel<kVectors, false>(t, panel, begin, end);
+  else
+    gemm_panel<kVectors, true>(t, panel, begin, end);
+}
+
+void gemm(const GemmTask& t, std::int64_t begin, std::int64_t end) {
+  // A block of rows stays in the second-level cache while all panels pass over it. It has whole tiles of any
+  // width.
+  constexpr std::int64_t kBlockFloats = 32 << 10, kTiles = 24;
+  const std::int64_t depth = t.segments * t.segment_depth;
+  std::int64_t block = kBlockFloats / (depth > 0 ? depth : 1) / kTiles * kTiles;
+  if (block < 2 * kTiles) block = 2 * kTiles;
+  for (std::int64_t row = begin; row < end;) {
+    std::int64_t next = row + block;
+    if (next + kTiles > end) next = end;  // no block of a few rows at the end
+    for (int p = 0; p < t.panel_count; ++p) {
+      const GemmPanel& panel = t.panels[p];
+      if (panel.vectors == 1) gemm_panel<1>(t, panel, row, next);
+      if constexpr (kMaxVectors >= 2)
+        if (panel.vectors == 2) gemm_panel<2>(t, panel, row, next);
+      if constexpr (kMaxVectors >= 3)
+        if (panel.vectors == 3) gemm_panel<3>(t, panel, row, next);
+      if constexpr (kMaxVectors >= 4)
+        if (panel.vectors == 4) gemm_panel<4>(t, panel, row, next);
+    }
+    row = next;
+  }
+}

@@ -1,0 +1,139 @@
+// A part of simd.h: vectors, what they lack, and powers.
+#pragma once
+
+using Vector [[gnu::vector_size(kLanes * 4), gnu::may_alias]] = float;
+using Integers [[gnu::vector_size(kLanes * 4), gnu::may_alias]] = std::int32_t;
+using Unaligned [[gnu::vector_size(kLanes * 4), gnu::aligned(4), gnu::may_alias]] = float;
+
+inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
+inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
+inline Vector broadcast(float x) { return x - Vector{}; }
+
+/// The larger and the smaller of two; NaN of `b` stays. Compilers do not find these instructions by
+/// themselves.
+inline Vector larger(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return _mm512_max_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+inline Vector smaller(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return _mm512_min_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(a, b);
+#else
+  return a < b ? a : b;
+#endif
+}
+
+constexpr float kInvLn2 = 1.44269502f, kInvLn2Low = 1.92596299e-8f;
+
+/// round(t) for |t| below 2^22.
+inline Vector rounded(Vector t) {
+#if defined(__AVX512F__)
+  return _mm512_roundscale_ps(t, 0);
+#else
+  constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
+  return (t + kShift) - kShift;
+#endif
+}
+
+/// 2^n 2^f for integers n from -126 to 127 and f in [-0.5, 0.5]: 2^f by the polynomial of degree 6 that
+/// equals it at the Chebyshev points, to 3e-9.
+inline Vector power_of_two(Vector n, Vector f) {
+  Vector p = broadcast(0.000154614447f);
+  p = p * f + 0.00134004282f;
+  p = p * f + 0.00961805668f;
+  p = p * f + 0.0555032723f;
+  p = p * f + 0.240226509f;
+  p = p * f + 0.693147207f;
+  p = p * f + 1.0f;
+#if defined(__AVX512F__)
+  return _mm512_scalef_ps(p, n);
+#else
+  const Integers exponent = (__builtin_convertvector(n, Integers) + 127) << 23;
+  return p * reinterpret_cast<const Vector&>(exponent);
+#endif
+}
+
+/// With x / ln 2 = n + f, 1 / ln 2 in two parts so that f is exact for large x. Clamped as exp_real (exp.h);
+/// NaN stays NaN.
+inline Vector exp_of(Vector x) {
+  x = smaller(broadcast(88.0f), larger(broadcast(-87.0f), x));
+  const Vector n = rounded(x * kInvLn2);
+  return power_of_two(n, (x * kInvLn2 - n) + x * kInvLn2Low);
+}
+
+/// 1 / x, for x from 1 to what exp_of reaches.
+inline Vector reciprocal(Vector x) {
+#if defined(__AVX512F__)
+  const Vector y = _mm512_rcp14_ps(x);
+  return y * (2.0f - x * y);  // a step of Newton's: an error of 2^-14 becomes one of 2^-28
+#else
+  return 1.0f / x;
+#endif
+}
+
+/// x / (1 + exp(-x))
+inline Vector silu_of(Vector x) { return x * reciprocal(1.0f + exp_of(-x)); }
+
+template <int kStep, int... kLane>
+inline Vector swap_lanes(Vector v, std::integer_sequence<int, kLane...>) {
+  return __builtin_shufflevector(v, v, (kLane ^ kStep)...);
+}
+
+/// Transposes a block of kLanes x kLanes in log2(kLanes) rounds of exchanges between rows.
+template <int kStep, int... kLane>
+inline void exchange(Vector& a, Vector& b, std::integer_sequence<int, kLane...>) {
+  const Vector low = __builtin_shufflevector(a, b, ((kLane & kStep) ? kLanes + kLane - kStep : kLane)...);
+  b = __builtin_shufflevector(a, b, ((kLane & kStep) ? kLanes + kLane : kLane + kStep)...);
+  a = low;
+}
+template <int kStep = 1>
+inline void exchange_rows(Vector (&v)[kLanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    if (!(i & kStep)) exchange<kStep>(v[i], v[i + kStep], std::make_integer_sequence<int, kLanes>());
+  if constexpr (2 * kStep < kLanes) exchange_rows<2 * kStep>(v);
+}
+
+/// Joins the lanes in a tree: halves first, then quarters, ...
+template <int kStep = kLanes / 2, typename Operation>
+inline float join_lanes(Vector v, Operation operation) {
+  v = operation(v, swap_lanes<kStep>(v, std::make_integer_sequence<int, kLanes>()));
+  if constexpr (kStep > 1)
+    return join_lanes<kStep / 2>(v, operation);
+  else
+    return v[0];
+}
+
+inline float sum_of(Vector v) {
+  return join_lanes(v, [](Vector a, Vector b) { return a + b; });
+}
+/// The first `count` elements of p, zeros behind.
+inline Vector load_part(const float* p, std::int64_t count) {
+  Vector v{};
+  for (std::int64_t i = 0; i < count; ++i) v[i] = p[i];
+  return v;
+}
+inline void store_part(float* p, Vector v, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) p[i] = v[i];
+}
+
+/// Calls body(first, load, store) for stretches of a vector's length of `count` elements, the last one maybe
+/// partial.
+template <typename Body>
+inline void for_vectors(std::int64_t count, Body body) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes)
+    body(
+        i, [](const float* p) { return load(p); }, [](float* p, Vector v) { store(p, v); });
+  if (const std::int64_t left = count - i; left > 0)
+    body(
+        i, [left](const float* p) { return load_part(p, left); },
+        [left](float* p, Vector v) { store_part(p, v, left); });
+}
