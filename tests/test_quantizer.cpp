@@ -101,3 +101,51 @@ TEST_CASE("equalize: channels of one size, and a layer that computes the same") 
   CHECK(near(double(fake_quantize_weight(w, weight, full)[4]), fake_quantize(2 * double(w[4]), weight) / 2,
              1e-6));
 }
+
+TEST_CASE("quantizer: rows of channels get the values that maps get") {
+  const std::int64_t channels = 5, rows = 12;
+  const Tensor map = test::random_tensor({1, channels, 3, 4}, 1, -2, 3);
+  Tensor x({rows, channels});  // the same, channels last
+  for (std::int64_t i = 0; i < x.size(); ++i) x[i] = map[i % channels * rows + i / channels];
+  const std::vector<Range> ranges{{-1, 2}, {-2, 1}, {0, 3}, {-0.5, 0.5}, {-2, 3}};
+  const std::vector<Quantizer> quantizers{Unquantized{},
+                                          symmetric_params({{-2, 3}}, 4),
+                                          affine_params({{-2, 3}}, 8),
+                                          affine_params(ranges, 4, 1),
+                                          symmetric_params(ranges, 8, 1),
+                                          twin_softmax(0.5f, 4),
+                                          twin_silu(2, 6),
+                                          logarithmic(3, 1, 4),
+                                          logarithmic(1, 2, 8)};
+  for (const Quantizer& q : quantizers) {
+    CAPTURE(scheme_name(q));
+    const Tensor expected = fake_quantize(map, q);
+    Tensor y({rows, channels});
+    fake_quantize_rows(q, x.data(), y.data(), rows, channels);
+    int wrong = 0;
+    for (std::int64_t i = 0; i < y.size(); ++i) wrong += y[i] != expected[i % channels * rows + i / channels];
+    CHECK(wrong == 0);
+  }
+  // One head of several: its parameters hold for all of x.
+  const QParams by_head = affine_params(ranges, 4, 1);
+  Tensor y({rows, channels});
+  fake_quantize_rows(by_head, x.data(), y.data(), rows, channels, 3);
+  for (std::int64_t i = 0; i < y.size(); ++i) CHECK(y[i] == real(fake_quantize(double(x[i]), by_head, 3)));
+  CHECK(test::error_of([&] {
+          fake_quantize_rows(by_head, x.data(), y.data(), rows, 4);
+        }).find("5 scales for 4 channels") != std::string::npos);
+}
+
+TEST_CASE("quantizer: powers are the nearest in the logarithm, over all binades") {
+  for (const int steps : {1, 2}) {
+    const LogUniform q = logarithmic(0.75f, steps, 6);
+    std::vector<real> xs;
+    for (int i = 0; i < 4000; ++i) xs.push_back(real(0.9 * std::exp2(-i / 97.0)));
+    std::vector<real> ys(xs.size());
+    fake_quantize_rows(q, xs.data(), ys.data(), 1, std::ssize(xs));
+    for (std::size_t i = 0; i < xs.size(); ++i) {
+      const double code = std::max(0.0, std::nearbyint(-std::log2(double(xs[i]) / 0.75) * steps));
+      CHECK(ys[i] == (code >= q.last ? real(0) : real(0.75 * std::exp2(-code / steps))));
+    }
+  }
+}
