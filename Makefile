@@ -18,16 +18,16 @@ all: ## build the program, build/qhyvit
 	@grep -E '^-- (OpenBLAS|oneDNN):' $(BUILD).log; rm -f $(BUILD).log
 	@cmake --build $(BUILD) --parallel $(JOBS)
 
-demo: deps all ## install what is missing, build, and compare all methods on the networks that come with it (5 minutes)
+demo: deps all ## install what is missing, build, and compare all methods on the networks that come with it (3 minutes)
 	@experiments/demo.sh $(BUILD)
 
 test: deps all ## install what is missing, build, and run the tests (under 4 minutes)
 	@tests/run_tests.sh $(BUILD)
 
-test-long: all ## accuracy of every model of the development data, float and quantised (half an hour)
+test-long: all ## accuracy of every model of the development data, float and quantised (7 minutes)
 	@tests/run_long.sh $(BUILD)
 
-bench-peers: all ## latency against ONNX Runtime, where npm and the models in PEERS are (three minutes)
+bench-peers: all ## latency against ONNX Runtime, where npm and the models in PEERS are (a minute)
 	@experiments/bench_peers.sh $(BUILD) $(PEERS) $(BUILD)/peers.csv
 
 deps: ## install the Debian or Ubuntu packages that are missing (as root, or by sudo)

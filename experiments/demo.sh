@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What post-training quantisation costs, in five minutes and without a download: the networks in models/pretrained, in float
+# What post-training quantisation costs, in three minutes and without a download: the networks in models/pretrained, in float
 # and by every method at 8, 6 and 4 bits, on synthetic test images. Argument: the build folder.
 set -eu
 cd "$(dirname "$0")/.."
