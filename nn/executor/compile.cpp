@@ -154,45 +154,33 @@ class Compiler {
   void operator()(const MergeHeads&) {
     const auto match = match_attention(graph_, current_);
     if (!match) unsupported(current_, "that does not end softmax(q k^T) v");
-    const Place x = places_[std::size_t(match->source)];
-    Attention step{.heads = match->heads,
+    const Place x = tokens_at(match->source);
+    Attention step{.in = tokens_of(x, *match),
+                   .heads = match->heads,
                    .head_size = match->width / match->heads,
-                   .tokens = x.rows() / (x.patch * x.patch),
-                   .positions = x.patch * x.patch,
-                   .channels_in = x.channels,
-                   .q = match->q,
-                   .k = match->k,
-                   .v = match->v,
-                   .scale = float(match->scale),
-                   .rows = rows_by_position(x)};
+                   .scale = float(match->scale)};
     const FloatKernels& kernels = *program_.kernels;
     const int scores = match->scores, context = match->context;
     step.round_q = rounding_of(scores, 0);
     step.round_k = rounding_of(scores, 1);
     step.round_probabilities = rounding_of(context, 0);
     step.round_v = rounding_of(context, 1);
-    step.token_panels = panels_of(kernels, step.tokens);
+    step.token_panels = panels_of(kernels, step.in.tokens);
     step.head_panels = panels_of(kernels, step.head_size);
     // Scores of a block of queries, packed keys, packed values, the block's context; rounded q, k and v.
-    need_scratch(kQueryBlock * aligned_size(step.tokens) +
+    need_scratch(kQueryBlock * aligned_size(step.in.tokens) +
                  aligned_size(packed_size(kernels, step.token_panels, step.head_size)) +
-                 aligned_size(packed_size(kernels, step.head_panels, step.tokens)) +
-                 kQueryBlock * aligned_size(step.head_size) + 3 * aligned_size(step.tokens * step.head_size));
+                 aligned_size(packed_size(kernels, step.head_panels, step.in.tokens)) +
+                 kQueryBlock * aligned_size(step.head_size) +
+                 3 * aligned_size(step.in.tokens * step.head_size));
     attend(std::move(step), *match, x);
   }
   void operator()(const Mul&) {
     const auto match = match_separable_attention(graph_, current_);
     if (!match) return;  // an inner node, or left over and reported
-    const Place x = places_[std::size_t(match->source)];
-    SeparableAttention step{.channels = match->width,
-                            .tokens = x.rows() / (x.patch * x.patch),
-                            .positions = x.patch * x.patch,
-                            .channels_in = x.channels,
-                            .q = match->q,
-                            .k = match->k,
-                            .v = match->v,
-                            .rows = rows_by_position(x)};
-    need_scratch(aligned_size(step.tokens) * 2 + aligned_size(step.channels));
+    const Place x = tokens_at(match->source);
+    SeparableAttention step{.in = tokens_of(x, *match), .channels = match->width};
+    need_scratch(aligned_size(step.in.tokens) * 2 + aligned_size(step.channels));
     attend(std::move(step), *match, x);
   }
 
@@ -353,20 +341,31 @@ class Compiler {
     return x;
   }
 
-  /// Pixels of tokens, position by position in a patch, patches row by row.
-  std::vector<std::int32_t> rows_by_position(const Place& x) const {
-    std::vector<std::int32_t> rows;
+  Place tokens_at(int index) const {
+    const Place& x = places_[std::size_t(index)];
+    if (!x.patch) unsupported(current_, "of what is not tokens");
+    return x;
+  }
+
+  /// Positions and patches are both counted row by row.
+  static ProjectedTokens tokens_of(const Place& x, const AttentionMatch& match) {
+    const std::int64_t positions = std::int64_t(x.patch) * x.patch;
+    ProjectedTokens in{.tokens = positions ? x.rows() / positions : 0,
+                       .positions = positions,
+                       .channels = x.channels,
+                       .q = match.q,
+                       .k = match.k,
+                       .v = match.v};
     for (std::int64_t py = 0; py < x.patch; ++py)
       for (std::int64_t px = 0; px < x.patch; ++px)
         for (std::int64_t y = py; y < x.height; y += x.patch)
           for (std::int64_t column = px; column < x.width; column += x.patch)
-            rows.push_back(std::int32_t(y * x.width + column));
-    return rows;
+            in.rows.push_back(std::int32_t(y * x.width + column));
+    return in;
   }
 
   template <typename AttentionStep>
   void attend(AttentionStep step, const AttentionMatch& match, const Place& x) {
-    if (!x.patch) unsupported(current_, "of what is not tokens");
     Place y = x;
     y.channels = match.width;
     for (const int inner : match.nodes) done_[std::size_t(inner)] = true;
@@ -389,39 +388,12 @@ class Compiler {
 
 }  // namespace
 
-const char* step_kind(const StepOp& op) {
-  struct {
-    const char* operator()(const LoadInput&) { return "layout"; }
-    const char* operator()(const PadMap&) { return "layout"; }
-    const char* operator()(const RoundMap&) { return "rounding"; }
-    const char* operator()(const Multiply& m) { return m.segments > 1 ? "convolution" : "matrix product"; }
-    const char* operator()(const Depthwise&) { return "depthwise"; }
-    const char* operator()(const NormalizeRows&) { return "normalisation"; }
-    const char* operator()(const NormalizeImage&) { return "normalisation"; }
-    const char* operator()(const Attention&) { return "attention"; }
-    const char* operator()(const SeparableAttention&) { return "attention"; }
-    const char* operator()(const Join&) { return "layout"; }
-    const char* operator()(const AddMaps&) { return "elementwise"; }
-    const char* operator()(const ActivateMap&) { return "elementwise"; }
-    const char* operator()(const PoolMap&) { return "pooling"; }
-    const char* operator()(const ResizeMap&) { return "resizing"; }
-  } kind;
-  return std::visit(kind, op);
-}
-
 Program compile(const Graph& graph, const FloatKernels& kernels, const Roundings& roundings) {
   const bool has_norms = std::ranges::any_of(
       graph.nodes, [](const Node& node) { return std::holds_alternative<BatchNorm>(node.op); });
   if (!has_norms) return Compiler(graph, kernels, roundings).run();  // without a copy of the weights
   const Graph folded = fold_batch_norm(graph);
   return Compiler(folded, kernels, roundings).run();
-}
-
-std::int64_t weight_bytes(const Program& program) {
-  std::int64_t floats = 0;
-  for (const Step& step : program.steps)
-    if (const auto* m = std::get_if<Multiply>(&step.op)) floats += m->weights.data.size();
-  return floats * 4;
 }
 
 }  // namespace qhv

@@ -175,11 +175,11 @@ struct Executor::Run {
   }
 
   void operator()(const Attention& op) const {
-    const std::int64_t rows = op.positions * op.tokens, channels = op.heads * op.head_size;
-    pool.run(batch * op.positions * op.heads, [&](std::int64_t item, int thread) {
-      const std::int64_t head = item % op.heads, position = item / op.heads % op.positions,
-                         image = item / op.heads / op.positions;
-      attend(op, src() + image * rows * op.channels_in, op.rows.data() + position * op.tokens, head,
+    const std::int64_t rows = op.in.positions * op.in.tokens, channels = op.heads * op.head_size;
+    pool.run(batch * op.in.positions * op.heads, [&](std::int64_t item, int thread) {
+      const std::int64_t head = item % op.heads, position = item / op.heads % op.in.positions,
+                         image = item / op.heads / op.in.positions;
+      attend(op, src() + image * rows * op.in.channels, op.in.rows.data() + position * op.in.tokens, head,
              dst() + image * rows * channels, scratch + thread * program.scratch_size);
     });
   }
@@ -214,7 +214,7 @@ struct Executor::Run {
   /// One head at one position: x [pixels, channels_in] to y [pixels, heads * head_size].
   void attend(const Attention& op, const float* x, const std::int32_t* pixels, std::int64_t head, float* y,
               float* memory) const {
-    const std::int64_t n = op.tokens, d = op.head_size, first = head * d, score_stride = aligned_size(n),
+    const std::int64_t n = op.in.tokens, d = op.head_size, first = head * d, score_stride = aligned_size(n),
                        context_stride = aligned_size(d);
     float* scores = memory;
     float* context = scores + kQueryBlock * score_stride;
@@ -222,9 +222,9 @@ struct Executor::Run {
     float* values = keys + aligned_size(packed_size(kernels, op.token_panels, d));
     memory = values + aligned_size(packed_size(kernels, op.head_panels, n));
     const auto part = [&](std::int64_t begin, const RoundRows& round) {
-      return read({x, pixels, op.channels_in, begin + first}, round, n, d, head, memory);
+      return read({x, pixels, op.in.channels, begin + first}, round, n, d, head, memory);
     };
-    const Part q = part(op.q, op.round_q), k = part(op.k, op.round_k), v = part(op.v, op.round_v);
+    const Part q = part(op.in.q, op.round_q), k = part(op.in.k, op.round_k), v = part(op.in.v, op.round_v);
 
     std::vector<GemmPanel> of_keys = op.token_panels, of_values = op.head_panels;
     std::vector<std::int32_t> offsets(std::size_t(n), 0);  // of keys
@@ -282,24 +282,24 @@ struct Executor::Run {
   }
 
   void operator()(const SeparableAttention& op) const {
-    const std::int64_t rows = op.positions * op.tokens;
-    pool.run(batch * op.positions, [&](std::int64_t item, int thread) {
-      const std::int64_t image = item / op.positions;
-      const std::int32_t* pixels = op.rows.data() + item % op.positions * op.tokens;
-      const float* x = src() + image * rows * op.channels_in;
+    const std::int64_t rows = op.in.positions * op.in.tokens;
+    pool.run(batch * op.in.positions, [&](std::int64_t item, int thread) {
+      const std::int64_t image = item / op.in.positions;
+      const std::int32_t* pixels = op.in.rows.data() + item % op.in.positions * op.in.tokens;
+      const float* x = src() + image * rows * op.in.channels;
       float* y = dst() + image * rows * op.channels;
       float* scores = scratch + thread * program.scratch_size;
-      auto* keys = reinterpret_cast<std::int32_t*>(scores + aligned_size(op.tokens));
-      float* context = scores + 2 * aligned_size(op.tokens);
-      for (std::int64_t t = 0; t < op.tokens; ++t) {
-        const std::int64_t row = pixels[t] * op.channels_in;
-        scores[t] = x[row + op.q];
-        keys[t] = std::int32_t(row + op.k);
+      auto* keys = reinterpret_cast<std::int32_t*>(scores + aligned_size(op.in.tokens));
+      float* context = scores + 2 * aligned_size(op.in.tokens);
+      for (std::int64_t t = 0; t < op.in.tokens; ++t) {
+        const std::int64_t row = pixels[t] * op.in.channels;
+        scores[t] = x[row + op.in.q];
+        keys[t] = std::int32_t(row + op.in.k);
       }
-      kernels.softmax(scores, 1, op.tokens, aligned_size(op.tokens), 1, nullptr);
-      kernels.weighted_sum(x, keys, scores, op.tokens, context, op.channels);
-      for (std::int64_t t = 0; t < op.tokens; ++t)
-        kernels.gate(x + pixels[t] * op.channels_in + op.v, context, y + pixels[t] * op.channels,
+      kernels.softmax(scores, 1, op.in.tokens, aligned_size(op.in.tokens), 1, nullptr);
+      kernels.weighted_sum(x, keys, scores, op.in.tokens, context, op.channels);
+      for (std::int64_t t = 0; t < op.in.tokens; ++t)
+        kernels.gate(x + pixels[t] * op.in.channels + op.in.v, context, y + pixels[t] * op.channels,
                      op.channels);
     });
   }

@@ -79,25 +79,31 @@ struct NormalizeImage {  // GroupNorm with one group
   double eps = 0;
 };
 
+/// A map whose rows hold q, k and v, as a joint projection puts them out, and which of its rows are tokens
+/// that see each other: those at the same position in their patches.
+struct ProjectedTokens {
+  std::int64_t tokens = 0, positions = 0;
+  std::int64_t channels = 0, q = 0, k = 0, v = 0;  // of a row, and where its parts begin
+  std::vector<std::int32_t> rows = {};             // [positions][tokens]
+};
+
 /// So many queries are attended to at a time: their scores stay in the first-level cache.
 inline constexpr std::int64_t kQueryBlock = 48;
 
-/// softmax(scale q k^T) v for each head and each position in a patch. The source has rows of q, k and v.
+/// softmax(scale q k^T) v for each head and each position.
 struct Attention {
+  ProjectedTokens in = {};
   int heads = 1;
-  std::int64_t head_size = 0, tokens = 0, positions = 0;  // tokens of one position: patches
-  std::int64_t channels_in = 0, q = 0, k = 0, v = 0;      // of a source row, and where its parts begin
+  std::int64_t head_size = 0;
   float scale = 1;
-  std::vector<std::int32_t> rows = {};                         // [positions][tokens]: pixels
   std::vector<GemmPanel> token_panels = {}, head_panels = {};  // of q k^T and of what follows; without data
   RoundRows round_q = {}, round_k = {}, round_v = {}, round_probabilities = {};
 };
 
-/// relu(v) * sum over tokens of softmax(q) k (arXiv 2206.02680), for each position in a patch.
+/// relu(v) * sum over tokens of softmax(q) k (arXiv 2206.02680), for each position.
 struct SeparableAttention {
-  std::int64_t channels = 0, tokens = 0, positions = 0;
-  std::int64_t channels_in = 0, q = 0, k = 0, v = 0;
-  std::vector<std::int32_t> rows = {};
+  ProjectedTokens in = {};
+  std::int64_t channels = 0;
 };
 
 struct Join {  // sources side by side, with these channels each
