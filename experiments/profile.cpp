@@ -24,7 +24,8 @@ double bytes_of(const Step& step, const Program& program, std::int64_t batch) {
 
 std::vector<StepTime> profile(Executor& executor, const Program& program, const Tensor& x, int runs) {
   using Clock = std::chrono::steady_clock;
-  std::vector<std::vector<double>> ends(static_cast<std::size_t>(runs));  // by run: milliseconds after its start, by step
+  std::vector<std::vector<double>> ends(
+      static_cast<std::size_t>(runs));  // by run: milliseconds after its start, by step
   for (std::vector<double>& run : ends) {
     const auto start = Clock::now();
     executor.run(x, [&](std::size_t) {

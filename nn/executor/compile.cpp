@@ -51,7 +51,6 @@ class Compiler {
 
   void operator()(const Input& op) {
     program_.input_shape = {op.channels, op.height, op.width};
-    program_.input_size = op.channels * op.height * op.width;
     Place place{-1, op.height, op.width, op.channels};
     // A window that reads it wants zeros around it; nobody else may read it then.
     if (const std::vector<int>& readers = readers_[std::size_t(current_)]; readers.size() == 1)
@@ -255,8 +254,8 @@ class Compiler {
     done_[std::size_t(index)] = true;
   }
 
-  /// Appends a step that computes `last_`, the node or what was fused into it.
-  int emit(StepOp op, std::vector<int> src, Place place, std::int64_t size) {
+  /// Appends a step that computes the node, or what was fused into it.
+  void emit(StepOp op, std::vector<int> src, Place place, std::int64_t size) {
     place.buffer = int(program_.buffers.size());
     program_.buffers.push_back({.size = aligned_size(size)});
     const int last = fused_ >= 0 ? fused_ : current_;
@@ -265,7 +264,6 @@ class Compiler {
     done_[std::size_t(current_)] = true;
     finish(last, place);
     fused_ = -1;
-    return place.buffer;
   }
 
   /// The only reader of `index`, or -1.
@@ -341,6 +339,7 @@ class Compiler {
     return x;
   }
 
+  /// Where a node's tokens lie.
   Place tokens_at(int index) const {
     const Place& x = places_[std::size_t(index)];
     if (!x.patch) unsupported(current_, "of what is not tokens");
@@ -350,7 +349,7 @@ class Compiler {
   /// Positions and patches are both counted row by row.
   static ProjectedTokens tokens_of(const Place& x, const AttentionMatch& match) {
     const std::int64_t positions = std::int64_t(x.patch) * x.patch;
-    ProjectedTokens in{.tokens = positions ? x.rows() / positions : 0,
+    ProjectedTokens in{.tokens = x.rows() / positions,
                        .positions = positions,
                        .channels = x.channels,
                        .q = match.q,

@@ -14,7 +14,6 @@
 // have no step. There is no fallback: run.h computes every graph.
 #pragma once
 
-#include <array>
 #include <functional>
 #include <string>
 #include <variant>
@@ -153,7 +152,6 @@ struct Program {
   std::vector<Buffer> buffers;
   std::int64_t arena_size = 0;    // floats of one image
   std::int64_t scratch_size = 0;  // floats that one thread needs besides
-  std::int64_t input_size = 0;    // floats of one image
   Shape input_shape;              // [channels, height, width]
   std::int64_t outputs = 0;
 };

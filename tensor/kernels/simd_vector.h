@@ -86,13 +86,14 @@ inline Vector swap_lanes(Vector v, std::integer_sequence<int, kLane...>) {
   return __builtin_shufflevector(v, v, (kLane ^ kStep)...);
 }
 
-/// Transposes a block of kLanes x kLanes in log2(kLanes) rounds of exchanges between rows.
+/// Swaps the lanes of a that have the bit kStep with those of b that lack it.
 template <int kStep, int... kLane>
 inline void exchange(Vector& a, Vector& b, std::integer_sequence<int, kLane...>) {
   const Vector low = __builtin_shufflevector(a, b, ((kLane & kStep) ? kLanes + kLane - kStep : kLane)...);
   b = __builtin_shufflevector(a, b, ((kLane & kStep) ? kLanes + kLane : kLane + kStep)...);
   a = low;
 }
+/// Transposes a block in log2(kLanes) rounds of exchanges between rows.
 template <int kStep = 1>
 inline void exchange_rows(Vector (&v)[kLanes]) {
 #pragma GCC unroll 16
@@ -114,6 +115,7 @@ inline float join_lanes(Vector v, Operation operation) {
 inline float sum_of(Vector v) {
   return join_lanes(v, [](Vector a, Vector b) { return a + b; });
 }
+
 /// The first `count` elements of p, zeros behind.
 inline Vector load_part(const float* p, std::int64_t count) {
   Vector v{};
