@@ -118,20 +118,31 @@ class UnitSearch {
     for (const int node : unit.layers) seen_.push_back(seen[std::size_t(node)]);
   }
 
-  /// The start stays where the search finds nothing better.
+  /// From equalized layers, and from the layers as they are only where that ends above the start.
   std::pair<std::vector<LayerQuantizers>, SearchScore> run() {
     std::vector<LayerQuantizers> start;
     for (const SearchSpace& space : spaces()) start.push_back(start_of(space));
-    const double before = evaluator_.objective(start);
+    const std::vector<SeenNode> as_they_are = seen_;
+    SearchScore total;
+    total.before = total.after = evaluator_.objective(start);
+    std::vector<LayerQuantizers> best = start;
+    const auto search_from = [&](std::vector<LayerQuantizers> quantizers) {
+      const SearchScore score = search_unit(evaluator_, unit_, quantizers, spaces(), recipe_.grid);
+      total.plain_evaluations += score.plain_evaluations;
+      if (score.after > total.after) return false;
+      total.after = score.after;
+      best = std::move(quantizers);
+      return true;
+    };
     std::vector<LayerQuantizers> quantizers = start;
     for (std::size_t layer = 0; layer < unit_.layers.size(); ++layer) equalize(layer, quantizers);
-    SearchScore score = search_unit(evaluator_, unit_, quantizers, spaces(), recipe_.grid);
-    score.evaluations = evaluator_.evaluations();
-    score.plain_evaluations += memory_.plain_evaluations;
-    const bool better = score.after <= before;
-    score.before = before;
-    score.after = std::min(score.after, before);
-    return {better ? std::move(quantizers) : std::move(start), score};
+    if (!search_from(quantizers) && is_equalized(quantizers)) {
+      seen_ = as_they_are;
+      search_from(start);
+    }
+    total.evaluations = evaluator_.evaluations();
+    total.plain_evaluations += memory_.plain_evaluations;
+    return {std::move(best), total};
   }
 
  private:
@@ -143,6 +154,10 @@ class UnitSearch {
     return result;
   }
   const Node& node(std::size_t layer) const { return graph_.nodes[std::size_t(unit_.layers[layer])]; }
+
+  static bool is_equalized(const std::vector<LayerQuantizers>& quantizers) {
+    return std::ranges::any_of(quantizers, [](const LayerQuantizers& q) { return !q.equalization.empty(); });
+  }
 
   /// The exponent under which the best input scale loses least, with min-max weights.
   void equalize(std::size_t layer, std::vector<LayerQuantizers>& quantizers) {
