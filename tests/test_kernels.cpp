@@ -200,13 +200,8 @@ TEST_CASE("kernels: rows") {
 
       const std::int64_t stride = (count + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
       Tensor scores({2, stride}, 1e30f);  // what lies behind a row must not matter
-      for (std::int64_t i = 0; i < 2 * count; ++i) scores[i / count * stride + i % count] = 3 * rows[i];
-      Tensor unnormalised = scores;
-      kernels->softmax(scores.data(), 2, count, stride, 2, nullptr);
-      float factors_of[2];
-      kernels->softmax(unnormalised.data(), 2, count, stride, 2, factors_of);
-      for (std::int64_t i = 0; i < 2 * stride; ++i)
-        CHECK(unnormalised[i] * factors_of[i / stride] == scores[i]);
+      for (std::int64_t i = 0; i < 2 * count; ++i) scores[i / count * stride + i % count] = 6 * rows[i];
+      kernels->softmax(scores.data(), 2, count, stride);
       Tensor scaled = rows;
       for (real& v : scaled.values()) v *= 6;
       const Tensor probabilities = softmax(scaled);
@@ -215,6 +210,15 @@ TEST_CASE("kernels: rows") {
           const double p = i < count ? double(probabilities[row * count + i]) : 0;
           CHECK(std::abs(double(scores[row * stride + i]) - p) <= 100 * kEps * p);
         }
+
+      const std::int64_t width = 2 * kernels->lanes;
+      Tensor columns({count, width}), factors_of({width});
+      for (std::int64_t i = 0; i < columns.size(); ++i) columns[i] = 3 * rows[i / width + i % 2 * count];
+      kernels->softmax_columns(columns.data(), count, width, 2, factors_of.data());
+      for (std::int64_t i = 0; i < columns.size(); ++i) {
+        const double p = double(probabilities[i / width + i % 2 * count]);
+        CHECK(std::abs(double(columns[i] * factors_of[i % width]) - p) <= 100 * kEps * p);
+      }
 
       const std::int32_t offsets[] = {std::int32_t(count), 0, std::int32_t(count)};
       const float factors[] = {0.5f, 2, -1};

@@ -2,6 +2,7 @@
 // node before it, is part of a pattern whose last node becomes a step, or renames the buffer that it reads.
 #include <algorithm>
 
+#include "nn/executor/attend.h"
 #include "nn/executor/attention_pattern.h"
 #include "nn/executor/program.h"
 #include "nn/passes.h"
@@ -158,20 +159,12 @@ class Compiler {
                    .heads = match->heads,
                    .head_size = match->width / match->heads,
                    .scale = float(match->scale)};
-    const FloatKernels& kernels = *program_.kernels;
     const int scores = match->scores, context = match->context;
     step.round_q = rounding_of(scores, 0);
     step.round_k = rounding_of(scores, 1);
     step.round_probabilities = rounding_of(context, 0);
     step.round_v = rounding_of(context, 1);
-    step.token_panels = panels_of(kernels, step.in.tokens);
-    step.head_panels = panels_of(kernels, step.head_size);
-    // Scores of a block of queries, packed keys, packed values, the block's context; rounded q, k and v.
-    need_scratch(kQueryBlock * aligned_size(step.in.tokens) +
-                 aligned_size(packed_size(kernels, step.token_panels, step.head_size)) +
-                 aligned_size(packed_size(kernels, step.head_panels, step.in.tokens)) +
-                 kQueryBlock * aligned_size(step.head_size) +
-                 3 * aligned_size(step.in.tokens * step.head_size));
+    need_scratch(attention_scratch(step, *program_.kernels));
     attend(std::move(step), *match, x);
   }
   void operator()(const Mul&) {

@@ -1,16 +1,11 @@
 #include "nn/executor/executor.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <utility>
+
+#include "nn/executor/attend.h"
 
 namespace qhv {
-namespace {
-
-alignas(64) constexpr float kZeros[64] = {};  // the bias of a product without one: as wide as any panel
-
-}  // namespace
 
 /// One evaluation: a visitor of steps.
 struct Executor::Run {
@@ -179,106 +174,10 @@ struct Executor::Run {
     pool.run(batch * op.in.positions * op.heads, [&](std::int64_t item, int thread) {
       const std::int64_t head = item % op.heads, position = item / op.heads % op.in.positions,
                          image = item / op.heads / op.in.positions;
-      attend(op, src() + image * rows * op.in.channels, op.in.rows.data() + position * op.in.tokens, head,
-             dst() + image * rows * channels, scratch + thread * program.scratch_size);
+      attend_head(op, kernels, src() + image * rows * op.in.channels,
+                  op.in.rows.data() + position * op.in.tokens, head, dst() + image * rows * channels,
+                  scratch + thread * program.scratch_size);
     });
-  }
-
-  /// Rows of q, k or v of one head at one position.
-  struct Part {
-    const float* base;
-    const std::int32_t* pixels;  // or null: rows follow each other
-    std::int64_t stride, first;
-
-    std::int64_t offset(std::int64_t row) const { return (pixels ? pixels[row] : row) * stride + first; }
-    const float* row(std::int64_t row) const { return base + offset(row); }
-  };
-
-  /// In place, rows of `size` elements that are `stride` apart.
-  static void round_rows(const RoundRows& round, float* x, std::int64_t rows, std::int64_t size,
-                         std::int64_t stride, std::int64_t head) {
-    if (size == stride) return round(x, x, rows, size, head);
-    for (std::int64_t t = 0; t < rows; ++t) round(x + t * stride, x + t * stride, 1, size, head);
-  }
-
-  /// The part as it is read: rounded into `memory`, which advances, or as it stands.
-  static Part read(const Part& part, const RoundRows& round, std::int64_t rows, std::int64_t size,
-                   std::int64_t head, float*& memory) {
-    if (!round) return part;
-    float* copy = std::exchange(memory, memory + aligned_size(rows * size));
-    for (std::int64_t t = 0; t < rows; ++t) std::copy_n(part.row(t), size, copy + t * size);
-    round(copy, copy, rows, size, head);
-    return {copy, nullptr, size, 0};
-  }
-
-  /// One head at one position: x [pixels, channels_in] to y [pixels, heads * head_size].
-  void attend(const Attention& op, const float* x, const std::int32_t* pixels, std::int64_t head, float* y,
-              float* memory) const {
-    const std::int64_t n = op.in.tokens, d = op.head_size, first = head * d, score_stride = aligned_size(n),
-                       context_stride = aligned_size(d);
-    float* scores = memory;
-    float* context = scores + kQueryBlock * score_stride;
-    float* keys = context + kQueryBlock * context_stride;
-    float* values = keys + aligned_size(packed_size(kernels, op.token_panels, d));
-    memory = values + aligned_size(packed_size(kernels, op.head_panels, n));
-    const auto part = [&](std::int64_t begin, const RoundRows& round) {
-      return read({x, pixels, op.in.channels, begin + first}, round, n, d, head, memory);
-    };
-    const Part q = part(op.in.q, op.round_q), k = part(op.in.k, op.round_k), v = part(op.in.v, op.round_v);
-
-    std::vector<GemmPanel> of_keys = op.token_panels, of_values = op.head_panels;
-    std::vector<std::int32_t> offsets(std::size_t(n), 0);  // of keys
-    for (std::int64_t t = 0; t < n; ++t) offsets[std::size_t(t)] = std::int32_t(k.offset(t));
-    for (GemmPanel& panel : of_keys) {
-      const std::int64_t width = panel.vectors * kernels.lanes;
-      panel.weights = keys;
-      panel.bias = kZeros;
-      kernels.transpose(k.base, offsets.data() + panel.start, panel.columns, d, keys, width);
-      for (std::int64_t c = 0; c < d; ++c)
-        std::fill(keys + c * width + panel.columns, keys + (c + 1) * width, 0.0f);
-      keys += width * d;
-    }
-    for (GemmPanel& panel : of_values) {
-      const std::int64_t width = panel.vectors * kernels.lanes;
-      panel.weights = values;
-      panel.bias = kZeros;
-      for (std::int64_t t = 0; t < n; ++t, values += width) {
-        std::copy_n(v.row(t) + panel.start, panel.columns, values);
-        std::fill_n(values + panel.columns, width - panel.columns, 0.0f);
-      }
-    }
-    std::array<std::int32_t, kQueryBlock> queries;
-    std::array<float, kQueryBlock> factors;
-    factors.fill(1);
-    for (std::int64_t begin = 0; begin < n; begin += kQueryBlock) {
-      const std::int64_t count = std::min(kQueryBlock, n - begin);
-      for (std::int64_t t = 0; t < count; ++t) queries[std::size_t(t)] = std::int32_t(q.offset(begin + t));
-      kernels.gemm({.src = q.base,
-                    .src_rows = queries.data(),
-                    .segment_depth = d,
-                    .panels = of_keys.data(),
-                    .panel_count = int(of_keys.size()),
-                    .dst = scores,
-                    .dst_stride = score_stride},
-                   0, count);
-      // Normalised behind the product with v, which is smaller, unless probabilities have to be rounded.
-      kernels.softmax(scores, count, n, score_stride, op.scale,
-                      op.round_probabilities ? nullptr : factors.data());
-      if (op.round_probabilities) round_rows(op.round_probabilities, scores, count, n, score_stride, head);
-      kernels.gemm({.src = scores,
-                    .src_stride = score_stride,
-                    .segment_depth = n,
-                    .panels = of_values.data(),
-                    .panel_count = int(of_values.size()),
-                    .dst = context,
-                    .dst_stride = context_stride},
-                   0, count);
-      for (std::int64_t t = 0; t < count; ++t) {
-        float* out = y + pixels[begin + t] * op.heads * d + first;
-        for (std::int64_t c = 0; c < d; ++c)
-          out[c] = context[t * context_stride + c] * factors[std::size_t(t)];
-      }
-    }
   }
 
   void operator()(const SeparableAttention& op) const {
@@ -296,7 +195,7 @@ struct Executor::Run {
         scores[t] = x[row + op.in.q];
         keys[t] = std::int32_t(row + op.in.k);
       }
-      kernels.softmax(scores, 1, op.in.tokens, aligned_size(op.in.tokens), 1, nullptr);
+      kernels.softmax(scores, 1, op.in.tokens, aligned_size(op.in.tokens));
       kernels.weighted_sum(x, keys, scores, op.in.tokens, context, op.channels);
       for (std::int64_t t = 0; t < op.in.tokens; ++t)
         kernels.gate(x + pixels[t] * op.in.channels + op.in.v, context, y + pixels[t] * op.channels,

@@ -86,16 +86,12 @@ struct ProjectedTokens {
   std::vector<std::int32_t> rows = {};             // [positions][tokens]
 };
 
-/// So many queries are attended to at a time: their scores stay in the first-level cache.
-inline constexpr std::int64_t kQueryBlock = 48;
-
 /// softmax(scale q k^T) v for each head and each position.
 struct Attention {
   ProjectedTokens in = {};
   int heads = 1;
   std::int64_t head_size = 0;
   float scale = 1;
-  std::vector<GemmPanel> token_panels = {}, head_panels = {};  // of q k^T and of what follows; without data
   RoundRows round_q = {}, round_k = {}, round_v = {}, round_probabilities = {};
 };
 

@@ -76,11 +76,12 @@ struct FloatKernels {
                       const float* scale, const float* shift);
   void (*layer_norm)(const float* src, float* dst, std::int64_t rows, std::int64_t channels,
                      const float* weight, const float* bias, float eps);
-  /// In place, over rows[m][0 .. count) * scale (positive), rows `stride` apart; stride is a multiple of
-  /// `lanes`, and what lies between count and stride becomes zero. With `factors` the rows are left
-  /// unnormalised, and factors[m] is what they have to be multiplied by.
-  void (*softmax)(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride, float scale,
-                  float* factors);
+  /// In place, over rows[m][0 .. count), rows `stride` apart; stride is a multiple of `lanes`, and what lies
+  /// between count and stride becomes zero.
+  void (*softmax)(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride);
+  /// In place, over the columns of [rows, width] times scale (positive), width a multiple of `lanes`. They
+  /// are left unnormalised: factors[c] is what column c has to be multiplied by.
+  void (*softmax_columns)(float* values, std::int64_t rows, std::int64_t width, float scale, float* factors);
   /// dst[c * stride + r] = src[offsets[r] + c]
   void (*transpose)(const float* src, const std::int32_t* offsets, std::int64_t rows, std::int64_t columns,
                     float* dst, std::int64_t stride);

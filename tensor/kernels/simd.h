@@ -14,7 +14,7 @@
 #include "tensor/kernels/simd_rows.h"
 
 constexpr FloatKernels table_of(const char* name, bool (*is_supported)()) {
-  return {name,    kLanes,    kMaxVectors,  is_supported,   gemm,         depthwise,
-          silu,    add,       sum,          sum_of_squares, scale_shift,  layer_norm,
-          softmax, transpose, weighted_sum, gate,           multiply_adds};
+  return {name,      kLanes,       kMaxVectors,    is_supported, gemm,       depthwise, silu,
+          add,       sum,          sum_of_squares, scale_shift,  layer_norm, softmax,   softmax_columns,
+          transpose, weighted_sum, gate,           multiply_adds};
 }

@@ -57,30 +57,57 @@ void layer_norm(const float* src, float* dst, std::int64_t rows, std::int64_t ch
   }
 }
 
-void softmax(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride, float scale,
-             float* factors) {
-  constexpr float kLowest = -3.402823466e38f;
+/// exp((x - largest) scale), given scale / ln 2 and largest * scale / ln 2: as a power of two, for whose
+/// exponent t 2^-24 |t| is near enough, for what t loses, 2^t makes small. It is at least 2^-126.
+inline Vector softmax_term(Vector x, Vector factor, Vector offset) {
+  const Vector t = larger(broadcast(-126.0f), x * factor - offset), n = rounded(t);
+  return power_of_two(n, t - n);
+}
+
+constexpr float kLowest = -3.402823466e38f;
+
+void softmax(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride) {
+  const Vector scale = broadcast(kInvLn2);
   for (std::int64_t row = 0; row < row_count; ++row, rows += stride) {
     for (std::int64_t i = count; i < stride; ++i) rows[i] = kLowest;
-    Vector largest = broadcast(kLowest);
+    Vector largest = broadcast(kLowest), sums{};
     for (std::int64_t i = 0; i < stride; i += kLanes) largest = larger(largest, load(rows + i));
-    // exp((x - maximum) scale) as a power of two, for whose exponent t 2^-24 |t| is near enough: what t
-    // loses, 2^t makes small.
-    const float factor_of_t = scale * kInvLn2, offset = join_lanes(largest, larger) * factor_of_t;
-    Vector sums{};
+    const Vector offset = broadcast(join_lanes(largest, larger)) * scale;
     for (std::int64_t i = 0; i < stride; i += kLanes) {
-      const Vector t = larger(broadcast(-126.0f), load(rows + i) * factor_of_t - offset), n = rounded(t);
-      const Vector e = power_of_two(n, t - n);
+      const Vector e = softmax_term(load(rows + i), scale, offset);
       sums += e;
       store(rows + i, e);
     }
     // What this makes of the padding, 2^-126, is nothing beside the 1 that the largest element adds.
     const float factor = 1.0f / sum_of(sums);
-    if (factors)
-      factors[row] = factor;
-    else
-      for (std::int64_t i = 0; i < stride; i += kLanes) store(rows + i, load(rows + i) * factor);
+    for (std::int64_t i = 0; i < stride; i += kLanes) store(rows + i, load(rows + i) * factor);
     for (std::int64_t i = count; i < stride; ++i) rows[i] = 0;
+  }
+}
+
+void softmax_columns(float* values, std::int64_t rows, std::int64_t width, float scale, float* factors) {
+  const Vector factor = broadcast(scale * kInvLn2);
+  for (std::int64_t c = 0; c < width; c += kLanes) {
+    float* column = values + c;
+    Vector largest[2] = {broadcast(kLowest), broadcast(kLowest)}, sums[2] = {};
+    std::int64_t r = 0;
+    for (; r + 2 <= rows; r += 2) {
+      largest[0] = larger(largest[0], load(column + r * width));
+      largest[1] = larger(largest[1], load(column + (r + 1) * width));
+    }
+    if (r < rows) largest[0] = larger(largest[0], load(column + r * width));
+    const Vector offset = larger(largest[0], largest[1]) * factor;
+    const auto put = [&](std::int64_t r, Vector& total) {
+      const Vector e = softmax_term(load(column + r * width), factor, offset);
+      total += e;
+      store(column + r * width, e);
+    };
+    for (r = 0; r + 2 <= rows; r += 2) {
+      put(r, sums[0]);
+      put(r + 1, sums[1]);
+    }
+    if (r < rows) put(r, sums[0]);
+    store(factors + c, 1.0f / (sums[0] + sums[1]));
   }
 }
 
