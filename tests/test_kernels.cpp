@@ -173,6 +173,17 @@ TEST_CASE("kernels: rows") {
       }
       CHECK(mismatch(out.data(), expected, tolerance) == "");
 
+      Tensor wide = x;
+      for (real& v : wide.values()) v *= 20;
+      kernels->silu(wide.data(), out.data(), count);
+      for (std::size_t i = 0; i < n; ++i) {
+        const double v = double(wide[std::int64_t(i)]);
+        expected[i] = silu_of(v);
+        tolerance[i] = (8 * kEps + 2 * kEps * std::abs(v)) * std::abs(expected[i]) +
+                       1e-34;  // rounded exponent; clamped at -87
+      }
+      CHECK(mismatch(out.data(), expected, tolerance) == "");
+
       kernels->add(x.data(), y.data(), out.data(), count);
       for (std::int64_t i = 0; i < count; ++i) CHECK(out[i] == x[i] + y[i]);
 
