@@ -43,13 +43,13 @@ TEST_CASE("executor: all architectures at all sizes") {
 TEST_CASE("executor: batches, threads and kernels") {
   for (const char* name : {"mobilevit_xxs", "mobilevitv2_050", "mobilevitv2_075"}) {
     CAPTURE(name);
-    const Graph graph = network(name, 96);
+    const Graph graph = network(name, 128);
     for (const FloatKernels* kernels : float_kernel_tables()) {
       CAPTURE(kernels->name);
       if (kernels->is_supported()) CHECK(compare(graph, 2, 1, *kernels) == "");
     }
     const Program program = compile(graph);
-    const Tensor x = generate_input(5, 3, 96, 96);
+    const Tensor x = generate_input(5, 3, 128, 128);
     Executor alone(program, 1);
     std::vector<Tensor> one_by_one;
     std::vector<const Tensor*> parts;

@@ -261,6 +261,19 @@ TEST_CASE("kernels: transposes of all sizes") {
       }
 }
 
+TEST_CASE("kernels: pixels of three channels side by side") {
+  for (const FloatKernels* kernels : supported())
+    for (const std::int64_t count : {1, 15, 16, 50}) {
+      const Tensor x = test::random_tensor({3, count + 2}, 1);
+      Tensor y({count + 1, 3}, 5);
+      kernels->interleave3(x.data(), count + 2, count, y.data());
+      int wrong = 0;
+      for (std::int64_t i = 0; i < y.size(); ++i)
+        wrong += y[i] != (i < 3 * count ? x.at({i % 3, i / 3}) : real(5));
+      CHECK(wrong == 0);
+    }
+}
+
 TEST_CASE("kernels: panels cover all columns, and only the last one overlaps") {
   for (const FloatKernels* kernels : supported())
     for (std::int64_t columns = 1; columns < 300; ++columns) {

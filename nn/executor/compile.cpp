@@ -5,6 +5,7 @@
 #include "nn/executor/attend.h"
 #include "nn/executor/attention_pattern.h"
 #include "nn/executor/program.h"
+#include "nn/executor/winograd.h"
 #include "nn/passes.h"
 #include "nn/shapes.h"
 
@@ -302,6 +303,9 @@ class Compiler {
   void dense(const Conv2d& op) {
     const ConvGeometry& g = op.geometry;
     Place x = places_[std::size_t(node().inputs[0])];
+    // Sums of rounded values stay what they are: exact, or nearly so.
+    if (x.pad == 0 && !x.patch && suits_winograd(op, x.height, x.width) && !rounding_of(current_, 0))
+      return winograd(op);
     if (x.pad == 0 || x.pad != g.pad) x = rounded(source(0), 0);  // otherwise it is the network's input
     const Place y{-1, conv_extent(x.height, g), conv_extent(x.width, g), op.out, x.patch};
     const bool pointwise = g.kernel == 1 && g.stride == 1 && g.pad == 0;
@@ -321,6 +325,17 @@ class Compiler {
                const std::int64_t tap = k / channels, c = k % channels;
                return param(0)[(n * channels + c) * kernel * kernel + tap];
              });
+  }
+
+  void winograd(const Conv2d& op) {
+    const Place x = source(0);
+    WinogradConv step =
+        winograd_step(*program_.kernels, param(0), op.bias ? &param(1) : nullptr, x.height, x.width);
+    step.activation = fuse_silu();
+    need_scratch(winograd_scratch(step));
+    Place y = x;
+    y.channels = op.out;
+    emit(std::move(step), {x.buffer}, y, y.size());
   }
 
   /// A copy of the map with zeros around it.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "nn/executor/attend.h"
+#include "nn/executor/winograd.h"
 
 namespace qhv {
 
@@ -50,6 +51,10 @@ struct Executor::Run {
         std::fill_n(out + (op.pad + op.width) * op.channels, op.pad * op.channels, 0.0f);
         out += op.pad * op.channels;
         const float* in = input + row / height * op.channels * area + y * op.width;
+        if (op.channels == 3) {
+          kernels.interleave3(in, area, op.width, out);
+          continue;
+        }
         for (std::int64_t c = 0; c < op.channels; ++c)
           for (std::int64_t x = 0; x < op.width; ++x) out[x * op.channels + c] = in[c * area + x];
       }
@@ -103,6 +108,15 @@ struct Executor::Run {
       task.dst += op.rows * op.weights.columns;
       if (task.residual) task.residual += op.rows * op.weights.columns;
     }
+  }
+
+  void operator()(const WinogradConv& op) const {
+    const std::int64_t blocks = winograd_blocks(op), area = op.height * op.width;
+    pool.run(batch * blocks, [&](std::int64_t item, int thread) {
+      const std::int64_t image = item / blocks;
+      winograd_block(op, kernels, item % blocks, src() + image * area * op.channels,
+                     dst() + image * area * op.bias.size(), scratch + thread * program.scratch_size);
+    });
   }
 
   void operator()(const Depthwise& op) const {

@@ -8,6 +8,7 @@ const char* step_kind(const StepOp& op) {
     const char* operator()(const PadMap&) { return "layout"; }
     const char* operator()(const RoundMap&) { return "rounding"; }
     const char* operator()(const Multiply& m) { return m.segments > 1 ? "convolution" : "matrix product"; }
+    const char* operator()(const WinogradConv&) { return "convolution"; }
     const char* operator()(const Depthwise&) { return "depthwise"; }
     const char* operator()(const NormalizeRows&) { return "normalisation"; }
     const char* operator()(const NormalizeImage&) { return "normalisation"; }
@@ -24,8 +25,11 @@ const char* step_kind(const StepOp& op) {
 
 std::int64_t weight_bytes(const Program& program) {
   std::int64_t floats = 0;
-  for (const Step& step : program.steps)
+  for (const Step& step : program.steps) {
     if (const auto* m = std::get_if<Multiply>(&step.op)) floats += m->weights.data.size();
+    if (const auto* conv = std::get_if<WinogradConv>(&step.op))
+      for (const PackedMatrix& matrix : conv->weights) floats += matrix.data.size();
+  }
   return floats * 4;
 }
 

@@ -60,6 +60,14 @@ struct Multiply {
   Activation activation = Activation::kNone;
 };
 
+/// A 3x3 convolution with padding 1 (winograd.h).
+struct WinogradConv {
+  std::vector<PackedMatrix> weights;  // [channels, out] for each of the 16 positions of a window
+  AlignedFloats bias;                 // [out]
+  std::int64_t channels = 0, height = 0, width = 0;
+  Activation activation = Activation::kNone;
+};
+
 struct Depthwise {
   AlignedFloats weights, bias;  // [9, channels], [channels]
   std::int64_t channels = 0, height = 0, width = 0, out_height = 0, out_width = 0, stride = 1;
@@ -123,8 +131,9 @@ struct ResizeMap {
   std::int64_t channels = 0, height = 0, width = 0;
 };
 
-using StepOp = std::variant<LoadInput, PadMap, RoundMap, Multiply, Depthwise, NormalizeRows, NormalizeImage,
-                            Attention, SeparableAttention, Join, AddMaps, ActivateMap, PoolMap, ResizeMap>;
+using StepOp = std::variant<LoadInput, PadMap, RoundMap, Multiply, WinogradConv, Depthwise, NormalizeRows,
+                            NormalizeImage, Attention, SeparableAttention, Join, AddMaps, ActivateMap,
+                            PoolMap, ResizeMap>;
 
 /// "load", "pad", "matrix product", ...
 const char* step_kind(const StepOp& op);

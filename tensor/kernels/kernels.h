@@ -54,6 +54,13 @@ struct DepthwiseTask {
   Activation activation = Activation::kNone;
 };
 
+/// Tiles of 2x2 outputs of a 3x3 convolution with padding 1 of a map [height, width, channels], counted row
+/// by row; the last ones of a row or column may reach beyond the map.
+struct WinogradTiles {
+  std::int64_t begin = 0, end = 0;
+  std::int64_t height = 0, width = 0, channels = 0;
+};
+
 /// Independent chains of multiply_adds().
 inline constexpr int kMultiplyAddChains = 16;
 
@@ -66,6 +73,12 @@ struct FloatKernels {
   void (*gemm)(const GemmTask&, std::int64_t row_begin, std::int64_t row_end);
   void (*depthwise)(const DepthwiseTask&, std::int64_t row_begin,
                     std::int64_t row_end);  // rows of the output
+  /// The transformed windows of the tiles, dst [16, tiles, channels] (arXiv 1509.09308, B^T d B of
+  /// section 4.1).
+  void (*winograd_scatter)(const WinogradTiles&, const float* map, float* dst);
+  /// What products [16, tiles, channels] amount to (A^T m A there), plus the bias, activated, into the map.
+  void (*winograd_gather)(const WinogradTiles&, const float* products, const float* bias, Activation,
+                          float* map);
 
   void (*silu)(const float* src, float* dst, std::int64_t count);
   void (*add)(const float* a, const float* b, float* dst, std::int64_t count);
@@ -85,6 +98,8 @@ struct FloatKernels {
   /// dst[c * stride + r] = src[offsets[r] + c]
   void (*transpose)(const float* src, const std::int32_t* offsets, std::int64_t rows, std::int64_t columns,
                     float* dst, std::int64_t stride);
+  /// dst[3 x + c] = src[c * plane + x] for three channels and `count` pixels
+  void (*interleave3)(const float* src, std::int64_t plane, std::int64_t count, float* dst);
   /// dst[c] = sum_n factors[n] * src[offsets[n] + c]
   void (*weighted_sum)(const float* src, const std::int32_t* offsets, const float* factors,
                        std::int64_t count, float* dst, std::int64_t channels);

@@ -25,6 +25,9 @@ inline double sum_terms(const float* src, std::int64_t count, Term term) {
       for (int k = 0; k < 4; ++k) sums[k] += term(load(src + i + k * kLanes));
     total += double(sum_of((sums[0] + sums[1]) + (sums[2] + sums[3])));
   }
+  Vector rest{};
+  for (; i + kLanes <= count; i += kLanes) rest += term(load(src + i));
+  total += double(sum_of(rest));
   for (; i < count; ++i) total += double(term(broadcast(src[i]))[0]);
   return total;
 }
@@ -129,6 +132,28 @@ void transpose(const float* src, const std::int32_t* offsets, std::int64_t rows,
   }
   for (; row < rows; ++row, ++offsets)
     for (std::int64_t c = 0; c < columns; ++c) dst[c * stride + row] = src[*offsets + c];
+}
+
+/// Vector kPart of three that hold pixels of three channels side by side.
+template <int kPart, int... kLane>
+inline Vector interleaved(Vector a, Vector b, Vector c, std::integer_sequence<int, kLane...>) {
+  const auto pixel = [](int lane) { return (kPart * kLanes + lane) / 3; };
+  const auto channel = [](int lane) { return (kPart * kLanes + lane) % 3; };
+  const Vector ab = __builtin_shufflevector(a, b, (pixel(kLane) + (channel(kLane) == 1 ? kLanes : 0))...);
+  return __builtin_shufflevector(ab, c, (channel(kLane) == 2 ? kLanes + pixel(kLane) : kLane)...);
+}
+
+void interleave3(const float* src, std::int64_t plane, std::int64_t count, float* dst) {
+  constexpr auto lanes = std::make_integer_sequence<int, kLanes>();
+  std::int64_t x = 0;
+  for (; x + kLanes <= count; x += kLanes) {
+    const Vector a = load(src + x), b = load(src + plane + x), c = load(src + 2 * plane + x);
+    store(dst + 3 * x, interleaved<0>(a, b, c, lanes));
+    store(dst + 3 * x + kLanes, interleaved<1>(a, b, c, lanes));
+    store(dst + 3 * x + 2 * kLanes, interleaved<2>(a, b, c, lanes));
+  }
+  for (; x < count; ++x)
+    for (std::int64_t c = 0; c < 3; ++c) dst[3 * x + c] = src[c * plane + x];
 }
 
 void weighted_sum(const float* src, const std::int32_t* offsets, const float* factors, std::int64_t count,
