@@ -16,8 +16,7 @@ using nlohmann::json;
 double bytes_of(const Step& step, const Program& program, std::int64_t batch) {
   double floats = double(program.buffers[std::size_t(step.dst)].size * batch);
   for (const int src : step.src) floats += double(program.buffers[std::size_t(src)].size * batch);
-  if (const auto* product = std::get_if<Multiply>(&step.op)) floats += double(product->weights.data.size());
-  return floats * 4;
+  return floats * 4 + double(weight_bytes(step));
 }
 
 }  // namespace

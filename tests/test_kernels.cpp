@@ -129,13 +129,13 @@ TEST_CASE("kernels: depthwise convolutions of all shapes") {
             const std::int64_t out_height = (height - 1) / stride + 1, out_width = (width - 1) / stride + 1;
             Tensor y({out_height, out_width, channels});
             kernels->depthwise({.src = x.data(),
+                                .src_period = height,
                                 .dst = y.data(),
                                 .weights = w.data(),
                                 .bias = b.data(),
                                 .height = height,
                                 .width = width,
                                 .channels = channels,
-                                .out_height = out_height,
                                 .out_width = out_width,
                                 .stride = stride,
                                 .activation = height % 2 ? Activation::kSilu : Activation::kNone},

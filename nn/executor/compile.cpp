@@ -4,6 +4,7 @@
 
 #include "nn/executor/attend.h"
 #include "nn/executor/attention_pattern.h"
+#include "nn/executor/inverted_residual.h"
 #include "nn/executor/program.h"
 #include "nn/executor/winograd.h"
 #include "nn/passes.h"
@@ -47,6 +48,7 @@ class Compiler {
     const Shape& output = shapes_.back();
     require(output.size() == 2, "compile", "output ", output, " is not [B, N]");
     program_.outputs = output[1];
+    fuse_inverted_residuals(program_);
     place_buffers(program_);
     return std::move(program_);
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "nn/executor/attend.h"
+#include "nn/executor/inverted_residual.h"
 #include "nn/executor/winograd.h"
 
 namespace qhv {
@@ -121,23 +122,43 @@ struct Executor::Run {
 
   void operator()(const Depthwise& op) const {
     for (std::int64_t image = 0; image < batch; ++image) {
+      const std::int64_t row_size = op.out_width * op.channels;
+      float* to = dst() + image * op.out_height * row_size;
       const DepthwiseTask task{.src = src() + image * op.height * op.width * op.channels,
-                               .dst = dst() + image * op.out_height * op.out_width * op.channels,
+                               .src_period = op.height,
                                .weights = op.weights.data(),
                                .bias = op.bias.data(),
                                .height = op.height,
                                .width = op.width,
                                .channels = op.channels,
-                               .out_height = op.out_height,
                                .out_width = op.out_width,
                                .stride = op.stride,
                                .activation = op.activation};
       const std::int64_t pieces =
           pool.threads() == 1 ? 1 : std::min<std::int64_t>(4 * pool.threads(), op.out_height);
       pool.run(pieces, [&](std::int64_t i, int) {
-        kernels.depthwise(task, i * op.out_height / pieces, (i + 1) * op.out_height / pieces);
+        DepthwiseTask piece = task;
+        const std::int64_t begin = i * op.out_height / pieces;
+        piece.dst = to + begin * row_size;
+        kernels.depthwise(piece, begin, (i + 1) * op.out_height / pieces);
       });
     }
+  }
+
+  void operator()(const InvertedResidual& op) const {
+    // A band of rows for each thread: each expands the rows around its band itself.
+    constexpr std::int64_t kLeast = 8;
+    const Depthwise& d = op.middle;
+    const std::int64_t bands = std::clamp<std::int64_t>(d.out_height / kLeast, 1, pool.threads()),
+                       in_size = d.height * d.width * op.expand.depth,
+                       out_size = d.out_height * d.out_width * op.project.columns;
+    pool.run(batch * bands, [&](std::int64_t item, int thread) {
+      const std::int64_t image = item / bands, band = item % bands;
+      inverted_residual_rows(op, kernels, band * d.out_height / bands, (band + 1) * d.out_height / bands,
+                             src() + image * in_size,
+                             step->src.size() > 1 ? src(1) + image * out_size : nullptr,
+                             dst() + image * out_size, scratch + thread * program.scratch_size);
+    });
   }
 
   void operator()(const NormalizeRows& op) const {

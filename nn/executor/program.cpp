@@ -10,6 +10,7 @@ const char* step_kind(const StepOp& op) {
     const char* operator()(const Multiply& m) { return m.segments > 1 ? "convolution" : "matrix product"; }
     const char* operator()(const WinogradConv&) { return "convolution"; }
     const char* operator()(const Depthwise&) { return "depthwise"; }
+    const char* operator()(const InvertedResidual&) { return "inverted residual"; }
     const char* operator()(const NormalizeRows&) { return "normalisation"; }
     const char* operator()(const NormalizeImage&) { return "normalisation"; }
     const char* operator()(const Attention&) { return "attention"; }
@@ -23,14 +24,20 @@ const char* step_kind(const StepOp& op) {
   return std::visit(kind, op);
 }
 
-std::int64_t weight_bytes(const Program& program) {
+std::int64_t weight_bytes(const Step& step) {
   std::int64_t floats = 0;
-  for (const Step& step : program.steps) {
-    if (const auto* m = std::get_if<Multiply>(&step.op)) floats += m->weights.data.size();
-    if (const auto* conv = std::get_if<WinogradConv>(&step.op))
-      for (const PackedMatrix& matrix : conv->weights) floats += matrix.data.size();
-  }
+  if (const auto* m = std::get_if<Multiply>(&step.op)) floats = m->weights.data.size();
+  if (const auto* r = std::get_if<InvertedResidual>(&step.op))
+    floats = r->expand.data.size() + r->middle.weights.size() + r->project.data.size();
+  if (const auto* conv = std::get_if<WinogradConv>(&step.op))
+    for (const PackedMatrix& matrix : conv->weights) floats += matrix.data.size();
   return floats * 4;
+}
+
+std::int64_t weight_bytes(const Program& program) {
+  std::int64_t bytes = 0;
+  for (const Step& step : program.steps) bytes += weight_bytes(step);
+  return bytes;
 }
 
 }  // namespace qhv

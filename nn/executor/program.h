@@ -74,6 +74,13 @@ struct Depthwise {
   Activation activation = Activation::kNone;
 };
 
+/// Three convolutions in one (inverted_residual.h), plus the second source as residual if there is one.
+struct InvertedResidual {
+  PackedMatrix expand = {};
+  Depthwise middle = {};
+  PackedMatrix project = {};
+};
+
 struct NormalizeRows {  // LayerNorm
   AlignedFloats weight, bias;
   std::int64_t rows = 0, channels = 0;
@@ -131,9 +138,9 @@ struct ResizeMap {
   std::int64_t channels = 0, height = 0, width = 0;
 };
 
-using StepOp = std::variant<LoadInput, PadMap, RoundMap, Multiply, WinogradConv, Depthwise, NormalizeRows,
-                            NormalizeImage, Attention, SeparableAttention, Join, AddMaps, ActivateMap,
-                            PoolMap, ResizeMap>;
+using StepOp = std::variant<LoadInput, PadMap, RoundMap, Multiply, WinogradConv, Depthwise, InvertedResidual,
+                            NormalizeRows, NormalizeImage, Attention, SeparableAttention, Join, AddMaps,
+                            ActivateMap, PoolMap, ResizeMap>;
 
 /// "load", "pad", "matrix product", ...
 const char* step_kind(const StepOp& op);
@@ -167,6 +174,7 @@ Program compile(const Graph& graph, const FloatKernels& kernels = best_float_ker
                 const Roundings& roundings = {});
 
 /// Bytes of packed weights.
+std::int64_t weight_bytes(const Step& step);
 std::int64_t weight_bytes(const Program& program);
 
 /// Gives the buffers their places, so that those which are alive at the same time do not overlap (compile's

@@ -44,13 +44,14 @@ struct GemmTask {
   Activation activation = Activation::kNone;
 };
 
-/// A 3x3 depthwise convolution with padding 1, of one image.
+/// Rows of a 3x3 depthwise convolution with padding 1, of one image.
 struct DepthwiseTask {
-  const float* src = nullptr;      // [height, width, channels]
-  float* dst = nullptr;            // [out_height, out_width, channels]
+  const float* src = nullptr;      // [height, width, channels],
+  std::int64_t src_period = 0;     // or as many rows as this, row y being number y % src_period of them
+  float* dst = nullptr;            // the first one of the rows computed, [out_width, channels]
   const float* weights = nullptr;  // [9, channels]
   const float* bias = nullptr;     // [channels]
-  std::int64_t height = 0, width = 0, channels = 0, out_height = 0, out_width = 0, stride = 1;
+  std::int64_t height = 0, width = 0, channels = 0, out_width = 0, stride = 1;
   Activation activation = Activation::kNone;
 };
 
