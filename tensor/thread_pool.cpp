@@ -1,5 +1,6 @@
 #include "tensor/thread_pool.h"
 
+#include <algorithm>
 #include <chrono>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -33,7 +34,7 @@ bool spin_until(Done done) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads) : shares_(std::size_t(std::max(threads, 1))) {
   for (int i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
 }
 
@@ -52,8 +53,11 @@ void ThreadPool::run(std::int64_t count, const Work& work) {
     return;
   }
   work_ = &work;
-  count_ = count;
-  next_ = 0;
+  const std::int64_t threads = std::ssize(shares_);
+  for (std::int64_t t = 0; t < threads; ++t) {
+    shares_[std::size_t(t)].next = t * count / threads;
+    shares_[std::size_t(t)].end = (t + 1) * count / threads;
+  }
   error_ = nullptr;
   busy_ = int(helpers_.size());
   {
@@ -68,9 +72,12 @@ void ThreadPool::run(std::int64_t count, const Work& work) {
 
 void ThreadPool::drain(int thread) {
   try {
-    for (std::int64_t item; (item = next_.fetch_add(1)) < count_;) (*work_)(item, thread);
+    for (std::size_t i = 0; i < shares_.size(); ++i) {
+      Share& share = shares_[(std::size_t(thread) + i) % shares_.size()];
+      for (std::int64_t item; (item = share.next.fetch_add(1)) < share.end;) (*work_)(item, thread);
+    }
   } catch (...) {
-    next_ = count_;
+    for (Share& share : shares_) share.next = share.end;
     const std::lock_guard lock(mutex_);
     if (!error_) error_ = std::current_exception();
   }
