@@ -69,14 +69,24 @@ inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t ro
   }
 }
 
+/// The rows from `row` on, at most kTile, by the least tile of 4, 8, ... rows that holds them: it reaches
+/// back into rows that are done, unless there are too few.
+template <int kTile, int kVectors, bool kStrided>
+void gemm_rest(const GemmTask& t, const GemmPanel& panel, std::int64_t begin, std::int64_t row,
+               std::int64_t end) {
+  constexpr int kSmaller = (kTile - 1) / 4 * 4;
+  if constexpr (kSmaller > 0)
+    if (end - row <= kSmaller) return gemm_rest<kSmaller, kVectors, kStrided>(t, panel, begin, row, end);
+  if (row < end && end - begin >= kTile) return gemm_tile<kTile, kVectors, kStrided>(t, panel, end - kTile);
+  for (; row < end; ++row) gemm_tile<1, kVectors, kStrided>(t, panel, row);
+}
+
 template <int kVectors, bool kStrided>
 void gemm_panel(const GemmTask& t, const GemmPanel& panel, std::int64_t begin, std::int64_t end) {
   constexpr int kRows = kTileRows[kVectors];
   std::int64_t row = begin;
   for (; row + kRows <= end; row += kRows) gemm_tile<kRows, kVectors, kStrided>(t, panel, row);
-  if (row == end) return;
-  if (end - begin >= kRows) return gemm_tile<kRows, kVectors, kStrided>(t, panel, end - kRows);
-  for (; row < end; ++row) gemm_tile<1, kVectors, kStrided>(t, panel, row);
+  gemm_rest<kRows, kVectors, kStrided>(t, panel, begin, row, end);
 }
 
 template <int kVectors>
