@@ -25,16 +25,18 @@ struct Executor::Run {
   float* dst() const { return buffer(step->dst); }
   std::int64_t capacity;  // images that the arena has room for
 
-  /// body(begin, end) for stretches of `count` rows: a few for each thread, so that they end at the same
-  /// time.
+  /// body(begin, end) for stretches of `count` rows of the same size: as many for each thread, and up to
+  /// four.
   template <typename Body>
   void split(std::int64_t count, Body body) const {
-    constexpr std::int64_t kLeast = 24;  // rows: whole tiles of any product
-    if (pool.threads() == 1 || count < 2 * kLeast) return body(std::int64_t{0}, count);
-    const std::int64_t wanted = (count + 4 * pool.threads() - 1) / (4 * pool.threads());
-    const std::int64_t size = std::max(kLeast, (wanted + kLeast - 1) / kLeast * kLeast);
-    pool.run((count + size - 1) / size,
-             [&](std::int64_t i, int) { body(i * size, std::min(count, (i + 1) * size)); });
+    constexpr std::int64_t kLeast = 24, kTile = 4;  // rows: of a stretch, and of the least tile of a product
+    const std::int64_t threads = pool.threads();
+    if (threads == 1 || count < kLeast) return body(std::int64_t{0}, count);
+    const std::int64_t pieces = threads * std::clamp<std::int64_t>(count / (kLeast * threads), 1, 4),
+                       tiles = (count + kTile - 1) / kTile;
+    pool.run(pieces, [&](std::int64_t i, int) {
+      body(i * tiles / pieces * kTile, std::min(count, (i + 1) * tiles / pieces * kTile));
+    });
   }
 
   void operator()(const LoadInput& op) const {
@@ -86,6 +88,19 @@ struct Executor::Run {
     });
   }
 
+  /// Threads share the larger of the two factors, and each reads all of the other one.
+  void multiply(const GemmTask& task, std::int64_t rows) const {
+    if (pool.threads() == 1 || task.panel_count < 2 * pool.threads() || task.dst_stride < rows)
+      return split(rows, [&](std::int64_t begin, std::int64_t end) { kernels.gemm(task, begin, end); });
+    pool.run(2 * task.panel_count, [&](std::int64_t i, int) {
+      GemmTask part = task;
+      part.panels += i / 2;
+      part.panel_count = 1;
+      const std::int64_t middle = rows / 2;
+      kernels.gemm(part, i % 2 ? middle : 0, i % 2 ? rows : middle);
+    });
+  }
+
   void operator()(const Multiply& op) const {
     GemmTask task{.src = src(),
                   .src_stride = op.src_stride,
@@ -99,12 +114,10 @@ struct Executor::Run {
                   .residual = step->src.size() > 1 ? src(1) : nullptr,
                   .residual_stride = op.weights.columns,
                   .activation = op.activation};
-    if (op.src_rows.empty())
-      return split(batch * op.rows,
-                   [&](std::int64_t begin, std::int64_t end) { kernels.gemm(task, begin, end); });
+    if (op.src_rows.empty()) return multiply(task, batch * op.rows);
     task.src_rows = op.src_rows.data();
     for (std::int64_t image = 0; image < batch; ++image) {
-      split(op.rows, [&](std::int64_t begin, std::int64_t end) { kernels.gemm(task, begin, end); });
+      multiply(task, op.rows);
       task.src += op.src_size;
       task.dst += op.rows * op.weights.columns;
       if (task.residual) task.residual += op.rows * op.weights.columns;
