@@ -104,7 +104,23 @@ void print_peaks(const Peaks& peaks, int threads, const FloatKernels& kernels) {
   std::printf("memory %.1f GB/s\n", peaks.gbytes);
 }
 
+/// `bench --peaks` without a model.
+void bench_machine(const GlobalOptions& global) {
+  if (global.kernels == "reference")
+    throw CLI::ValidationError("--peaks", "the reference interpreter has no kernels to measure");
+  const FloatKernels& kernels =
+      global.kernels.empty() ? best_float_kernels() : find_float_kernels(global.kernels);
+  const Peaks peaks = measure_peaks(kernels, global.threads);
+  if (!global.quiet) print_peaks(peaks, global.threads, kernels);
+  write_json(global,
+             {{"peaks", json_of(peaks)}, {"threads", global.threads}, {"kernels", kernels.name}});
+}
+
 void bench(const Options& options, const GlobalOptions& global) {
+  if (options.model.empty()) {
+    if (!options.peaks) throw CLI::RequiredError("MODEL, or --peaks");
+    return bench_machine(global);
+  }
   const Model model = load_model_or_arch(options.model, options.res);
   check_engine(global, model);
   if (options.backward && model.plan)
@@ -210,7 +226,6 @@ void add_bench(CLI::App& app, const GlobalOptions& global) {
   command
       ->add_option("model", options->model,
                    "Checkpoint, quantised model, or an architecture's name (generated weights)")
-      ->required()
       ->option_text("MODEL");
   command->add_option("--batch", options->batch, "Images in one pass (default 1)")
       ->check(CLI::Range(1, 1024));
@@ -218,7 +233,8 @@ void add_bench(CLI::App& app, const GlobalOptions& global) {
       ->check(CLI::Range(1, 100000));
   command->add_flag("--backward", options->backward,
                     "Also forward and backward pass together: gradients of all parameters and the input");
-  command->add_flag("--peaks", options->peaks, "Also what the machine can do at best: arithmetic and memory");
+  command->add_flag("--peaks", options->peaks,
+                    "Also, or without a model alone, what the machine can do at best: arithmetic and memory");
   command
       ->add_option("--profile", options->trace,
                    "Write a trace of one pass, for chrome://tracing or https://ui.perfetto.dev")
