@@ -161,6 +161,8 @@ TEST_CASE("program: classify and bench") {
     CHECK(bench.contains(key));
 
   const Workplace& w = workplace();
+  CHECK(w.result("bench --peaks --threads 1").at("peaks").at("gmacs") > 0.1);
+  CHECK(w.run("bench").code == 2);
   const json compiled = w.result("bench mobilevit_xxs --res 64 --runs 3 --batch 2 --threads 2 --profile trace.json");
   CHECK(compiled.at("kernels") == best_float_kernels().name);
   CHECK(compiled.at("inside_ms").get<double>() > 0);
