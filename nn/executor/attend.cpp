@@ -54,7 +54,7 @@ class HeadAttention {
     kernels_.transpose(v.base, v.offsets.data(), tokens_, size_, values, value_stride);
     for (std::int64_t begin = 0; begin < tokens_; begin += width_) {
       const std::int64_t count = std::min(width_, tokens_ - begin);
-      if (count < width_) std::fill_n(queries, size_ * width_, 0.0f);
+      // Columns without a query keep what was there; nothing reads what becomes of it.
       kernels_.transpose(q.base, q.offsets.data() + begin, count, size_, queries, width_);
       multiply({.src = k.base, .src_rows = k.offsets.data(), .segment_depth = size_}, tokens_, queries,
                scores);
