@@ -23,14 +23,20 @@ struct TileRows {
   }
 };
 
+/// Rows `row` .. row + kRows - 1 are computed, but the first `done` of them are not stored.
 template <int kRows, int kVectors, bool kStrided>
-inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t row) {
+inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t row, std::int64_t done = 0) {
   TileRows<kRows, kStrided> src(t, row);
   Vector sums[kRows][kVectors];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) sums[i][j] = load(panel.bias + j * kLanes);
+  if (t.row_bias)
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sums[i][j] += t.row_bias[row + i];
 
   const float* weights = panel.weights;
   for (std::int64_t s = 0; s < t.segments; ++s) {
@@ -49,18 +55,19 @@ inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t ro
     src.advance(t.segment_stride - t.segment_depth);
   }
 
-  const bool partial = panel.columns < kVectors * kLanes;
+  const int columns_of_last = panel.columns - (kVectors - 1) * kLanes;
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
+    if (i < done) continue;
     float* dst = t.dst + (row + i) * t.dst_stride + panel.start;
     const float* residual = t.residual ? t.residual + (row + i) * t.residual_stride + panel.start : nullptr;
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) {
       Vector y = sums[i][j];
       if (t.activation == Activation::kSilu) y = silu_of(y);
-      if (partial) {
-        if (residual) y += load_part(residual, panel.columns);
-        store_part(dst, y, panel.columns);
+      if (j == kVectors - 1 && columns_of_last < kLanes) {
+        if (residual) y += load_part(residual + j * kLanes, columns_of_last);
+        store_part(dst + j * kLanes, y, columns_of_last);
       } else {
         if (residual) y += load(residual + j * kLanes);
         store(dst + j * kLanes, y);
@@ -75,7 +82,8 @@ void gemm_panel(const GemmTask& t, const GemmPanel& panel, std::int64_t begin, s
   std::int64_t row = begin;
   for (; row + kRows <= end; row += kRows) gemm_tile<kRows, kVectors, kStrided>(t, panel, row);
   if (row == end) return;
-  if (end - begin >= kRows) return gemm_tile<kRows, kVectors, kStrided>(t, panel, end - kRows);
+  if (end - begin >= kRows)
+    return gemm_tile<kRows, kVectors, kStrided>(t, panel, end - kRows, row - (end - kRows));
   for (; row < end; ++row) gemm_tile<1, kVectors, kStrided>(t, panel, row);
 }
 

@@ -104,6 +104,24 @@ void transpose(const float* src, const std::int32_t* offsets, std::int64_t rows,
     for (std::int64_t c = 0; c < columns; ++c) dst[c * stride + row] = src[*offsets + c];
 }
 
+/// Columns of one panel in a row, and zeros behind them up to a whole vector.
+inline void pack_row(const float* src, std::int64_t columns, float* dst) {
+  std::int64_t c = 0;
+  for (; c + kLanes <= columns; c += kLanes) store(dst + c, load(src + c));
+  if (c < columns) store(dst + c, load_part(src + c, columns - c));
+}
+
+void pack(const float* src, std::int64_t stride, std::int64_t rows, std::int64_t columns, std::int64_t width,
+          float* dst) {
+  const std::int64_t last = (columns - 1) / width * width, left = columns - last,
+                     last_width = (left + kLanes - 1) / kLanes * kLanes;
+  for (std::int64_t row = 0; row < rows; ++row, src += stride) {
+    for (std::int64_t start = 0; start < last; start += width)
+      pack_row(src + start, width, dst + start * rows + row * width);
+    pack_row(src + last, left, dst + last * rows + row * last_width);
+  }
+}
+
 void weighted_sum(const float* src, const std::int32_t* offsets, const float* factors, std::int64_t count,
                   float* dst, std::int64_t channels) {
   std::int64_t c = 0;

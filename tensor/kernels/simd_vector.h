@@ -30,7 +30,7 @@ inline Vector smaller(Vector a, Vector b) {
 #endif
 }
 
-constexpr float kInvLn2 = 1.44269502f, kInvLn2Low = 1.92596299e-8f;
+constexpr float kInvLn2 = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
 
 /// round(t) for |t| below 2^22.
 inline Vector rounded(Vector t) {
@@ -60,12 +60,12 @@ inline Vector power_of_two(Vector n, Vector f) {
 #endif
 }
 
-/// With x / ln 2 = n + f, 1 / ln 2 in two parts so that f is exact for large x. Clamped as exp_real (exp.h);
-/// NaN stays NaN.
+/// With x = (n + f) ln 2, ln 2 in two parts so that n kLn2High and the difference to x are exact, fused or
+/// not. Clamped as exp_real (exp.h); NaN stays NaN.
 inline Vector exp_of(Vector x) {
   x = smaller(broadcast(88.0f), larger(broadcast(-87.0f), x));
   const Vector n = rounded(x * kInvLn2);
-  return power_of_two(n, (x * kInvLn2 - n) + x * kInvLn2Low);
+  return power_of_two(n, ((x - n * kLn2High) - n * kLn2Low) * kInvLn2);
 }
 
 /// 1 / x, for x from 1 to what exp_of reaches.
@@ -116,14 +116,22 @@ inline float sum_of(Vector v) {
   return join_lanes(v, [](Vector a, Vector b) { return a + b; });
 }
 
-/// The first `count` elements of p, zeros behind.
+/// The first `count` elements of p, fewer than a vector has, zeros behind.
 inline Vector load_part(const float* p, std::int64_t count) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
+#else
   Vector v{};
   for (std::int64_t i = 0; i < count; ++i) v[i] = p[i];
   return v;
+#endif
 }
 inline void store_part(float* p, Vector v, std::int64_t count) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), v);
+#else
   for (std::int64_t i = 0; i < count; ++i) p[i] = v[i];
+#endif
 }
 
 /// Calls body(first, load, store) for stretches of a vector's length of `count` elements, the last one maybe
