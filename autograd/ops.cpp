@@ -58,6 +58,19 @@ Var matmul(Var a, Var b, bool transpose_b, double scale) {
                         });
 }
 
+Var attention(Var q, Var k, Var v, double scale) {
+  AttentionResult value = attention(q.value(), k.value(), v.value(), scale);
+  const Var p = q.tape->constant(std::move(value.probabilities));
+  return q.tape->record(TapeOp::kAttention, std::move(value.y), {q.id, k.id, v.id, p.id},
+                        [q = q.id, k = k.id, v = v.id, p = p.id, scale](Tape& t, Tensor dy) {
+                          AttentionGradients g =
+                              attention_backward(dy, t.value(q), t.value(k), t.value(v), t.value(p), scale);
+                          give(t, q, [&] { return std::move(g.dq); });
+                          give(t, k, [&] { return std::move(g.dk); });
+                          give(t, v, [&] { return std::move(g.dv); });
+                        });
+}
+
 Var batch_norm(Var x, Var weight, Var bias, Var mean, Var var, double eps) {
   Tape& tape = *x.tape;
   require(!tape.wants(mean.id) && !tape.wants(var.id), "batch_norm",

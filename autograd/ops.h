@@ -16,6 +16,8 @@ namespace qhv {
 Var conv2d(Var x, Var w, std::optional<Var> b, const ConvGeometry& g);
 Var linear(Var x, Var w, std::optional<Var> b);
 Var matmul(Var a, Var b, bool transpose_b, double scale);
+/// Its probabilities stand before it on the tape, as a constant.
+Var attention(Var q, Var k, Var v, double scale);
 
 /// Inference mode: mean and var are constants, and must not want gradients (std::invalid_argument).
 Var batch_norm(Var x, Var weight, Var bias, Var mean, Var var, double eps);

@@ -45,6 +45,7 @@ enum class TapeOp {
   kConv2d,
   kLinear,
   kMatMul,
+  kAttention,
   kBatchNorm,
   kBatchNormTrain,
   kLayerNorm,

@@ -64,7 +64,8 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
       ->check(CLI::IsMember({"float32", "fake-quant"}));
   app.add_option("--kernels", options.kernels,
                  "Insist on the executor's kernels (avx512, avx2, portable), or on the reference interpreter "
-                 "(reference; or with these matrix products: onednn, openblas, ref)");
+                 "(reference; or with these matrix products: packed, onednn, openblas, "
+                 "ref)");
 }
 
 void select_kernels(GlobalOptions& options) {

@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "nn/attention.h"
+
 namespace qhv {
 namespace {
 
@@ -62,9 +64,11 @@ struct SegmentGradient {
     Tape tape;
     const int before = range.begin - 1;
     const Var start = tape.borrow(boundary, wants_boundary);
-    const Recorded run =
-        record(tape, graph, {{before, start}},
-               {.range = range, .mode = options.mode, .wanted_params = options.wanted_params});
+    const Recorded run = record(tape, graph, {{before, start}},
+                                {.range = range,
+                                 .mode = options.mode,
+                                 .wanted_params = options.wanted_params,
+                                 .fuse_attention = true});
     result.statistics.insert(run.statistics.begin(), run.statistics.end());
     seed(tape, run.node(range.end - 1));
     tape.backward();
@@ -78,9 +82,30 @@ struct SegmentGradient {
 /// Output of the nodes of `range`, which read only `boundary` from before it.
 Tensor run_segment(const Graph& graph, NodeRange range, const Tensor& boundary, NormMode mode) {
   Tape tape;
-  const Recorded run =
-      record(tape, graph, {{range.begin - 1, tape.borrow(boundary, false)}}, {.range = range, .mode = mode});
+  const Recorded run = record(tape, graph, {{range.begin - 1, tape.borrow(boundary, false)}},
+                              {.range = range, .mode = mode, .fuse_attention = true});
   return run.node(range.end - 1).value();
+}
+
+/// The nodes of fused attention: the last one of each with all of them, the others with nothing.
+std::map<int, std::optional<AttentionNodes>> fused_nodes(const Graph& graph, const std::map<int, Var>& given,
+                                                         const RecordOptions& options) {
+  std::map<int, std::optional<AttentionNodes>> fused;
+  if (!options.fuse_attention) return fused;
+  require(!options.on_edge, "record", "fused attention has no edges inside");
+  for (const AttentionNodes& nodes : find_attention(graph, options.range)) {
+    if (given.count(nodes.scores) || given.count(nodes.probabilities)) continue;
+    fused[nodes.scores] = fused[nodes.probabilities] = std::nullopt;
+    fused[nodes.context] = nodes;
+  }
+  return fused;
+}
+
+Var record_attention(const Graph& graph, const Recorded& run, const AttentionNodes& nodes) {
+  const Node& scores = graph.nodes[std::size_t(nodes.scores)];
+  return attention(run.node(scores.inputs[0]), run.node(scores.inputs[1]),
+                   run.node(graph.nodes[std::size_t(nodes.context)].inputs[1]),
+                   std::get<MatMul>(scores.op).scale);
 }
 
 }  // namespace
@@ -105,9 +130,14 @@ Recorded record(Tape& tape, const Graph& graph, const std::map<int, Var>& given,
                          !options.wanted_params.empty() && options.wanted_params[std::size_t(p)]);
     return *used;
   };
+  const std::map<int, std::optional<AttentionNodes>> fused = fused_nodes(graph, given, options);
   for (int i = options.range.begin; i < options.range.end; ++i) {
     std::optional<Var>& value = run.nodes[std::size_t(i)];
     if (value) continue;
+    if (const auto attention = fused.find(i); attention != fused.end()) {
+      if (attention->second) value = record_attention(graph, run, *attention->second);
+      continue;
+    }
     const Node& node = graph.nodes[std::size_t(i)];
     std::vector<Var> inputs, params;
     for (const int input : node.inputs) {

@@ -36,6 +36,9 @@ struct RecordOptions {
   std::function<std::optional<Var>(int param)> on_param = {};
   /// What one input of one node reads instead; nothing: what it would.
   std::function<std::optional<Var>(Edge, Var)> on_edge = {};
+  /// Softmax attention as one operator, which is faster. Its scores and probabilities are then missing from
+  /// Recorded::nodes, and on_edge must not be given.
+  bool fuse_attention = false;
 };
 
 struct Recorded {

@@ -4,49 +4,45 @@
 #include <algorithm>
 
 #include "tensor/conv_windows.h"
+#include "tensor/depthwise.h"
 #include "tensor/gemm.h"
-#include "tensor/vectorize.h"
+#include "tensor/loops.h"
 
 namespace qhv {
-namespace {
-
-/// One channel: src [H, W], w [k, k] -> dst [H', W'], starting from what dst holds.
-QHV_VECTORIZE void depthwise_plane(const real* src, const real* w, real* dst, const ConvSizes& s,
-                                   const ConvGeometry& g) {
-  for (std::int64_t oy = 0; oy < s.out_height; ++oy)
-    for (std::int64_t ky = 0; ky < g.kernel; ++ky) {
-      const std::int64_t iy = oy * g.stride + ky - g.pad;
-      if (iy < 0 || iy >= s.height) continue;
-      for (std::int64_t kx = 0; kx < g.kernel; ++kx) {
-        const std::int64_t offset = kx - g.pad;
-        const ColumnRange range = valid_columns(offset, g.stride, s.width, s.out_width);
-        const real factor = w[ky * g.kernel + kx];
-        const real* row = src + iy * s.width + offset;
-        real* out = dst + oy * s.out_width;
-        if (g.stride == 1)
-          for (std::int64_t ox = range.begin; ox < range.end; ++ox) out[ox] += factor * row[ox];
-        else
-          for (std::int64_t ox = range.begin; ox < range.end; ++ox) out[ox] += factor * row[ox * g.stride];
-      }
-    }
+std::int64_t strip_rows(const ConvSizes& s) {
+  constexpr std::int64_t kFloats = 128 << 10;
+  if (s.pointwise) return s.out_height;
+  return std::clamp<std::int64_t>(kFloats / std::max<std::int64_t>(1, s.window * s.out_width), 1,
+                                  s.out_height);
 }
 
-}  // namespace
+Strip valid_rows(std::int64_t ky, Strip rows, const ConvSizes& s, const ConvGeometry& g) {
+  const ColumnRange range = valid_columns(ky - g.pad, g.stride, s.height, s.out_height);
+  const std::int64_t begin = std::clamp(range.begin, rows.begin, rows.end);
+  return {begin, std::clamp(range.end, begin, rows.end)};
+}
 
-void im2col(const real* src, real* columns, const ConvSizes& s, const ConvGeometry& g) {
-  for (std::int64_t c = 0; c < s.channels; ++c)
+void im2col(const real* src, real* columns, Strip rows, const ConvSizes& s, const ConvGeometry& g) {
+  for (std::int64_t c = 0; c < s.channels; ++c, src += s.area)
     for (std::int64_t ky = 0; ky < g.kernel; ++ky)
-      for (std::int64_t kx = 0; kx < g.kernel; ++kx)
-        for (std::int64_t oy = 0; oy < s.out_height; ++oy, columns += s.out_width) {
-          const std::int64_t iy = oy * g.stride + ky - g.pad, offset = kx - g.pad;
-          const bool inside = iy >= 0 && iy < s.height;
-          const ColumnRange range =
-              inside ? valid_columns(offset, g.stride, s.width, s.out_width) : ColumnRange{0, 0};
-          const real* row = src + (c * s.height + iy) * s.width + offset;
+      for (std::int64_t kx = 0; kx < g.kernel; ++kx) {
+        const Strip inside = valid_rows(ky, rows, s, g);
+        const std::int64_t offset = kx - g.pad;
+        const ColumnRange range = valid_columns(offset, g.stride, s.width, s.out_width);
+        columns = std::fill_n(columns, (inside.begin - rows.begin) * s.out_width, real(0));
+        const real* row = src + (inside.begin * g.stride + ky - g.pad) * s.width + offset;
+        if (g.stride == 1)
+          copy_rows(row + range.begin, columns + range.begin,
+                    {inside.end - inside.begin, range.end - range.begin, s.width, s.out_width});
+        for (std::int64_t oy = inside.begin; oy < inside.end; ++oy, row += g.stride * s.width) {
           std::fill(columns, columns + range.begin, real(0));
-          for (std::int64_t ox = range.begin; ox < range.end; ++ox) columns[ox] = row[ox * g.stride];
+          for (std::int64_t ox = range.begin; ox < range.end && g.stride > 1; ++ox)
+            columns[ox] = row[ox * g.stride];
           std::fill(columns + range.end, columns + s.out_width, real(0));
+          columns += s.out_width;
         }
+        columns = std::fill_n(columns, (rows.end - inside.end) * s.out_width, real(0));
+      }
 }
 
 void validate(const ConvGeometry& g, std::string_view op) {
@@ -82,21 +78,26 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor* b, const ConvGeome
           " outputs");
 
   Tensor y = Tensor::uninitialized({s.batch, out, s.out_height, s.out_width});
-  for (std::int64_t i = 0; i < s.batch * out; ++i)
-    std::fill_n(y.data() + i * s.out_area, s.out_area, b ? (*b)[i % out] : 0);
-  Tensor columns = s.pointwise || s.depthwise ? Tensor() : Tensor::uninitialized({s.window, s.out_area});
+  if (s.depthwise) {
+    depthwise(x, w, b, y, s, g);
+    return y;
+  }
+  const std::int64_t rows = strip_rows(s);
+  Tensor columns = s.pointwise ? Tensor() : Tensor::uninitialized({s.window, rows * s.out_width});
   for (std::int64_t i = 0; i < s.batch * g.groups; ++i) {
     const std::int64_t group = i % g.groups;
     const real* src = x.data() + i * s.channels * s.area;
-    const real* wei = w.data() + group * s.group_out * s.window;
-    real* dst = y.data() + i * s.group_out * s.out_area;
-    if (s.depthwise) {
-      depthwise_plane(src, wei, dst, s, g);
-      continue;
+    for (Strip strip{0, 0}; strip.begin < s.out_height; strip.begin = strip.end) {
+      strip.end = std::min(s.out_height, strip.begin + rows);
+      if (!s.pointwise) im2col(src, columns.data(), strip, s, g);
+      gemm({.m = s.group_out,
+            .n = (strip.end - strip.begin) * s.out_width,
+            .k = s.window,
+            .c_stride = s.out_area,
+            .column_bias = b ? b->data() + group * s.group_out : nullptr},
+           w.data() + group * s.group_out * s.window, s.pointwise ? src : columns.data(),
+           y.data() + i * s.group_out * s.out_area + strip.begin * s.out_width);
     }
-    if (!s.pointwise) im2col(src, columns.data(), s, g);
-    gemm({.m = s.group_out, .n = s.out_area, .k = s.window, .accumulate = true}, wei,
-         s.pointwise ? src : columns.data(), dst);
   }
   return y;
 }

@@ -29,7 +29,16 @@ inline ColumnRange valid_columns(std::int64_t offset, std::int64_t stride, std::
   return {std::min(begin, out_width), std::clamp(end, std::min(begin, out_width), out_width)};
 }
 
-/// src [C, H, W] -> columns [C * k * k, H' * W'], zero where the window leaves the map.
-void im2col(const real* src, real* columns, const ConvSizes& s, const ConvGeometry& g);
+/// Some rows of the output: windows are gathered for so many at a time that they stay in the cache.
+struct Strip {
+  std::int64_t begin, end;
+};
+std::int64_t strip_rows(const ConvSizes& s);
+
+/// Those of which tap row ky lies on the map.
+Strip valid_rows(std::int64_t ky, Strip rows, const ConvSizes& s, const ConvGeometry& g);
+
+/// src [C, H, W] -> columns [C * k * k, rows of the strip * W'], zero where the window leaves the map.
+void im2col(const real* src, real* columns, Strip rows, const ConvSizes& s, const ConvGeometry& g);
 
 }  // namespace qhv

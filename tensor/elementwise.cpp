@@ -1,20 +1,12 @@
 #include <algorithm>
-#include <array>
 #include <vector>
 
-#include "tensor/exp.h"
+#include "tensor/loops.h"
 #include "tensor/ops.h"
 #include "tensor/vectorize.h"
 
 namespace qhv {
 namespace {
-
-// In two loops: in one, GCC 12 gives each clamp inside of exp a branch of its own and computes element by
-// element.
-QHV_VECTORIZE void silu_into(const real* src, real* dst, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) dst[i] = exp_real(-src[i]);
-  for (std::int64_t i = 0; i < count; ++i) dst[i] = src[i] / (real(1) + dst[i]);
-}
 
 QHV_VECTORIZE void relu_into(const real* src, real* dst, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) dst[i] = src[i] < 0 ? real(0) : src[i];
@@ -22,21 +14,6 @@ QHV_VECTORIZE void relu_into(const real* src, real* dst, std::int64_t count) {
 
 QHV_VECTORIZE void add_into(const real* a, const real* b, real* dst, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) dst[i] = a[i] + b[i];
-}
-
-/// y = x s with s = 1 / (1 + exp(-x)), so dx = dy s (1 + x (1 - s)). The exponentials, in a loop of their own
-/// as above, go through a strip that stays in the first-level cache.
-QHV_VECTORIZE void silu_backward_into(const real* x, real* dx, std::int64_t count) {
-  constexpr std::int64_t kStrip = 512;
-  std::array<real, kStrip> strip;
-  for (std::int64_t start = 0; start < count; start += kStrip, x += kStrip, dx += kStrip) {
-    const std::int64_t width = std::min(kStrip, count - start);
-    for (std::int64_t i = 0; i < width; ++i) strip[std::size_t(i)] = exp_real(-x[i]);
-    for (std::int64_t i = 0; i < width; ++i) {
-      const real s = real(1) / (real(1) + strip[std::size_t(i)]);
-      dx[i] *= s * (real(1) + x[i] * (real(1) - s));
-    }
-  }
 }
 
 QHV_VECTORIZE void relu_backward_into(const real* x, real* dx, std::int64_t count) {

@@ -11,8 +11,8 @@ namespace qhv {
 void gemm_onednn(const GemmShape& s, const real* a, const real* b, real* c) {
   omp_set_num_threads(1);
   const dnnl_status_t status =
-      dnnl_sgemm(s.transpose_a ? 'T' : 'N', s.transpose_b ? 'T' : 'N', s.m, s.n, s.k, 1.0f, a,
-                 s.transpose_a ? s.m : s.k, b, s.transpose_b ? s.k : s.n, s.accumulate ? 1.0f : 0.0f, c, s.n);
+      dnnl_sgemm(s.transpose_a ? 'T' : 'N', s.transpose_b ? 'T' : 'N', s.m, s.n, s.k, 1.0f, a, s.a_stride, b,
+                 s.b_stride, s.accumulate ? 1.0f : 0.0f, c, s.c_stride);
   require(status == dnnl_success, "gemm", "oneDNN refused the product, status ", int(status));
 }
 

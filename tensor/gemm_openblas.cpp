@@ -27,8 +27,8 @@ void gemm_openblas(const GemmShape& s, const real* a, const real* b, real* c) {
   use_one_thread();
   cblas_gemm<real>()(CblasRowMajor, s.transpose_a ? CblasTrans : CblasNoTrans,
                      s.transpose_b ? CblasTrans : CblasNoTrans, blasint(s.m), blasint(s.n), blasint(s.k),
-                     real(1), a, blasint(s.transpose_a ? s.m : s.k), b, blasint(s.transpose_b ? s.k : s.n),
-                     real(s.accumulate), c, blasint(s.n));
+                     real(1), a, blasint(s.a_stride), b, blasint(s.b_stride), real(s.accumulate), c,
+                     blasint(s.c_stride));
 }
 
 std::string describe_openblas() {

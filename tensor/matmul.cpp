@@ -8,6 +8,11 @@
 namespace qhv {
 namespace {
 
+Tensor scaled(Tensor x, double scale) {
+  for (real& v : x.values()) v *= real(scale);
+  return x;
+}
+
 /// op(a) op(b) * scale on the last two axes, the others being equal; op transposes where told to.
 Tensor product(const char* op, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b,
                double scale) {
@@ -25,14 +30,14 @@ Tensor product(const char* op, const Tensor& a, bool transpose_a, const Tensor& 
   Shape shape = a.shape();
   shape[std::size_t(rank - 2)] = m;
   shape.back() = n;
+  if (scale != 1 && a.size() < element_count(shape))  // the smaller one is scaled
+    return product(op, scaled(a, scale), transpose_a, b, transpose_b, 1);
   Tensor y = Tensor::uninitialized(shape);
   const std::int64_t batch = m && n ? y.size() / (m * n) : 0;
   for (std::int64_t i = 0; i < batch; ++i)
     gemm({.m = m, .n = n, .k = k, .transpose_a = transpose_a, .transpose_b = transpose_b},
          a.data() + i * m * k, b.data() + i * k * n, y.data() + i * m * n);
-  if (scale != 1)
-    for (real& v : y.values()) v *= real(scale);
-  return y;
+  return scale == 1 ? std::move(y) : scaled(std::move(y), scale);
 }
 
 QHV_VECTORIZE void add_row(const real* row, double* sums, std::int64_t count) {
@@ -50,10 +55,8 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor* b) {
   shape.back() = n;
   Tensor y = Tensor::uninitialized(shape);
   const std::int64_t rows = n ? y.size() / n : 0;
-  if (b)
-    for (std::int64_t row = 0; row < rows; ++row) std::copy_n(b->data(), n, y.data() + row * n);
-  gemm({.m = rows, .n = n, .k = k, .transpose_b = true, .accumulate = b != nullptr}, x.data(), w.data(),
-       y.data());
+  gemm({.m = rows, .n = n, .k = k, .transpose_b = true, .row_bias = b ? b->data() : nullptr}, x.data(),
+       w.data(), y.data());
   return y;
 }
 

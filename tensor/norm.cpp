@@ -2,7 +2,7 @@
 #include <cmath>
 #include <vector>
 
-#include "tensor/exp.h"
+#include "tensor/loops.h"
 #include "tensor/moments.h"
 #include "tensor/vectorize.h"
 
@@ -17,14 +17,6 @@ struct Spread {
 QHV_VECTORIZE Spread spread(const real* x, std::int64_t count) {
   const double mean = sum(count, [x](std::int64_t i) { return double(x[i]); }) / double(count);
   return {mean, sum(count, [x, mean](std::int64_t i) { return (x[i] - mean) * (x[i] - mean); })};
-}
-
-QHV_VECTORIZE void softmax_row(const real* src, real* dst, std::int64_t width) {
-  real largest = src[0];
-  for (std::int64_t i = 1; i < width; ++i) largest = src[i] > largest ? src[i] : largest;
-  for (std::int64_t i = 0; i < width; ++i) dst[i] = exp_real(src[i] - largest);
-  const real factor = real(1 / sum(width, [dst](std::int64_t i) { return double(dst[i]); }));
-  for (std::int64_t i = 0; i < width; ++i) dst[i] *= factor;
 }
 
 QHV_VECTORIZE void affine_into(const real* src, real* dst, std::int64_t count, real scale, real shift) {
@@ -122,8 +114,7 @@ Tensor softmax(const Tensor& x) {
   require(x.rank() >= 1 && x.dim(-1) > 0, "softmax", "input of shape ", x.shape());
   const std::int64_t width = x.dim(-1);
   Tensor y = Tensor::uninitialized(x.shape());
-  for (std::int64_t row = 0; row < x.size() / width; ++row)
-    softmax_row(x.data() + row * width, y.data() + row * width, width);
+  softmax_into(x.data(), y.data(), x.size() / width, width);
   return y;
 }
 

@@ -8,21 +8,12 @@
 #include <cmath>
 #include <vector>
 
+#include "tensor/loops.h"
 #include "tensor/moments.h"
 #include "tensor/vectorize.h"
 
 namespace qhv {
 namespace {
-
-/// Sums over elements of one channel.
-struct PlaneSums {
-  double dy = 0, dy_x = 0;  // of dy, and of dy * (x - mean)
-};
-
-QHV_VECTORIZE PlaneSums plane_sums(const real* dy, const real* x, std::int64_t count, double mean) {
-  return {sum(count, [dy](std::int64_t i) { return double(dy[i]); }),
-          sum(count, [dy, x, mean](std::int64_t i) { return dy[i] * (x[i] - mean); })};
-}
 
 QHV_VECTORIZE void scale_into(const real* src, real* dst, std::int64_t count, real factor) {
   for (std::int64_t i = 0; i < count; ++i) dst[i] = src[i] * factor;
@@ -51,11 +42,6 @@ QHV_VECTORIZE void layer_norm_row(const real* dy, const real* x, const real* wei
     dweight[i] += dy[i] * ((x[i] - m.mean) * m.inv_std);
     dbias[i] += dy[i];
   }
-}
-
-QHV_VECTORIZE void softmax_row_backward(const real* dy, const real* y, real* dx, std::int64_t width) {
-  const real average = real(sum(width, [=](std::int64_t i) { return double(dy[i]) * double(y[i]); }));
-  for (std::int64_t i = 0; i < width; ++i) dx[i] = y[i] * (dy[i] - average);
 }
 
 void require_gradient(const char* op, const Tensor& dy, const Tensor& x) {
@@ -170,8 +156,7 @@ Tensor softmax_backward(const Tensor& dy, const Tensor& y) {
   require(dy.shape() == y.shape(), "softmax_backward", "gradient ", dy.shape(), " for output ", y.shape());
   const std::int64_t width = y.dim(-1);
   Tensor dx = Tensor::uninitialized(y.shape());
-  for (std::int64_t start = 0; start < y.size(); start += width)
-    softmax_row_backward(dy.data() + start, y.data() + start, dx.data() + start, width);
+  softmax_backward_into(dy.data(), y.data(), dx.data(), y.size() / width, width);
   return dx;
 }
 

@@ -1,6 +1,7 @@
 // The operators of MobileViT on values: pure functions from tensors to a new tensor. These are the
-// definitions that all faster code is compared with; they are single-threaded, and every sum over more than a
-// few terms is in double (the matrix products leave that to the kernel chosen in gemm.h).
+// definitions that all faster code is compared with; they are single-threaded. Every sum over more than a few
+// terms is in double, but for matrix products, which leave that to the kernel chosen in gemm.h, and in float
+// for the loops of loops.h, where stretches of a sum are.
 //
 // An operator's adjoint, foo_backward, stands next to it (vector-Jacobian product): from dy, the gradient of
 // the loss with respect to the output, it computes the gradient with respect to an input.
@@ -52,6 +53,21 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_b, double scale);
 /// `transpose_b` and `scale` as in the forward.
 Tensor matmul_backward_a(const Tensor& dy, const Tensor& b, bool transpose_b, double scale);
 Tensor matmul_backward_b(const Tensor& dy, const Tensor& a, bool transpose_b, double scale);
+
+// attention.cpp
+
+/// y = softmax(scale q k^T) v, and the probabilities that the softmax gives; q [..., N, D], k and v [..., M, .].
+/// The same as matmul, softmax and matmul, but matrix by matrix, so that scores never leave the cache.
+struct AttentionResult {
+  Tensor y, probabilities;
+};
+AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, double scale);
+
+struct AttentionGradients {
+  Tensor dq, dk, dv;
+};
+AttentionGradients attention_backward(const Tensor& dy, const Tensor& q, const Tensor& k, const Tensor& v,
+                                      const Tensor& probabilities, double scale);
 
 // norm.cpp
 

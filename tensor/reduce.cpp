@@ -2,25 +2,17 @@
 #include <cmath>
 #include <numeric>
 
+#include "tensor/loops.h"
 #include "tensor/ops.h"
-#include "tensor/vectorize.h"
 
 namespace qhv {
-namespace {
-
-QHV_VECTORIZE double total(const real* x, std::int64_t count) {
-  return sum(count, [x](std::int64_t i) { return double(x[i]); });
-}
-
-}  // namespace
-
 Tensor sum_last(const Tensor& x) {
   require(x.rank() >= 1, "sum_last", "input of shape ", x.shape());
   const std::int64_t width = x.dim(-1);
   Shape shape = x.shape();
   shape.back() = 1;
   Tensor y(shape);
-  for (std::int64_t row = 0; row < y.size(); ++row) y[row] = real(total(x.data() + row * width, width));
+  for (std::int64_t row = 0; row < y.size(); ++row) y[row] = real(sum_of(x.data() + row * width, width));
   return y;
 }
 
@@ -28,7 +20,7 @@ Tensor global_avg_pool(const Tensor& x) {
   require(x.rank() == 4 && x.dim(2) * x.dim(3) > 0, "global_avg_pool", "input of shape ", x.shape());
   const std::int64_t area = x.dim(2) * x.dim(3);
   Tensor y({x.dim(0), x.dim(1)});
-  for (std::int64_t i = 0; i < y.size(); ++i) y[i] = real(total(x.data() + i * area, area) / double(area));
+  for (std::int64_t i = 0; i < y.size(); ++i) y[i] = real(sum_of(x.data() + i * area, area) / double(area));
   return y;
 }
 

@@ -6,6 +6,7 @@
 
 #include "models/generated.h"
 #include "models/mobilevit.h"
+#include "nn/attention.h"
 #include "nn/passes.h"
 #include "nn/run_tape.h"
 #include "tensor/file.h"
@@ -162,6 +163,36 @@ TEST_CASE("the tape computes what the interpreter computes") {
                    wrong += !test::difference(recorded.node(node).value(), y, 0).empty();
                  }});
   CHECK(wrong == 0);
+}
+
+TEST_CASE(
+    "attention as one operator: the same values and gradients within rounding, without what is inside") {
+  const Graph graph = generated("mobilevit_xxs", 64, 10);
+  const Tensor x = generate_input(2, 3, 64, 64);
+  const auto pass = [&](bool fused, Tensor& output) {
+    Tape tape;
+    const Var input = tape.leaf(x);
+    const Recorded run =
+        record(tape, graph, {{0, input}}, {.range = {1, int(graph.nodes.size())}, .fuse_attention = fused});
+    CHECK(run.nodes[std::size_t(find_attention(graph, {0, int(graph.nodes.size())}).at(0).scores)]
+              .has_value() == !fused);
+    output = run.node(int(graph.nodes.size()) - 1).value();
+    tape.seed(cross_entropy(run.node(int(graph.nodes.size()) - 1), {1, 7}, 0), Tensor(Shape{}, 1));
+    tape.backward();
+    return tape.take_gradient(input);
+  };
+  Tensor apart, fused;
+  const Tensor dx = pass(false, apart), dx_fused = pass(true, fused);
+  double largest = 0;
+  for (const real v : dx.values()) largest = std::max(largest, std::abs(double(v)));
+  const double eps = std::numeric_limits<real>::epsilon();
+  CHECK(test::difference(fused, apart, 1000 * eps) == "");
+  CHECK(test::difference(dx_fused, dx, 1000 * eps * largest) == "");
+  Tape tape;
+  CHECK(test::error_of([&] {
+          record(tape, graph, {{0, tape.borrow(x, false)}},
+                 {.range = {1, 9}, .on_edge = [](Edge, Var v) { return v; }, .fuse_attention = true});
+        }).find("fused attention") != std::string::npos);
 }
 
 TEST_CASE("a range with given activations and weights, and gradients of both") {

@@ -103,6 +103,47 @@ TEST_CASE("gemm: empty sums give zero or keep C; empty results are no error") {
   }
 }
 
+TEST_CASE("gemm: rows that lie apart, and biases") {
+  const RestoreKernel restore;
+  const std::int64_t m = 5, n = 19, k = 7, gap = 3;
+  const Tensor column_bias = test::random_tensor({m}, 1), row_bias = test::random_tensor({n}, 2);
+  for (const GemmKernel& kernel : gemm_kernels())
+    for (int form = 0; form < 8; ++form) {
+      GemmShape s{m, n, k, (form & 1) != 0, (form & 2) != 0, (form & 4) != 0};
+      const Tensor a = test::random_tensor({s.transpose_a ? k : m, (s.transpose_a ? m : k) + gap}, 3),
+                   b = test::random_tensor({s.transpose_b ? n : k, (s.transpose_b ? k : n) + gap}, 4),
+                   before = test::random_tensor({m, n + gap}, 5);
+      s.a_stride = a.dim(1);
+      s.b_stride = b.dim(1);
+      s.c_stride = n + gap;
+      if (!s.accumulate) s.column_bias = column_bias.data();
+      if (!s.accumulate) s.row_bias = row_bias.data();
+      Tensor expected = before, c = before;
+      for (std::int64_t i = 0; i < m; ++i)
+        for (std::int64_t j = 0; j < n; ++j) {
+          double sum =
+              s.accumulate ? double(before.at({i, j})) : double(column_bias[i]) + double(row_bias[j]);
+          for (std::int64_t p = 0; p < k; ++p)
+            sum += double(s.transpose_a ? a.at({p, i}) : a.at({i, p})) *
+                   double(s.transpose_b ? b.at({j, p}) : b.at({p, j}));
+          expected.at({i, j}) = real(sum);
+        }
+      select_gemm_kernel(kernel.name);
+      gemm(s, a.data(), b.data(), c.data());
+      INFO(kernel.name << ", form " << form);
+      CHECK(test::difference(c, expected,
+                             double(k + 4) * std::numeric_limits<real>::epsilon() * double(k + 2)) == "");
+      s.k = 0;
+      s.a_stride = s.b_stride = 1;
+      gemm(s, a.data(), b.data(), c.data());
+      if (!s.accumulate) CHECK(std::abs(c[0] - (column_bias[0] + row_bias[0])) < 1e-6);
+    }
+  GemmShape both{.m = 1, .n = 1, .k = 1, .accumulate = true, .row_bias = row_bias.data()};
+  real one = 1, c = 0;
+  CHECK(test::error_of([&] { gemm(both, &one, &one, &c); }) ==
+        "invalid_argument: [gemm] accumulation with a bias");
+}
+
 TEST_CASE("gemm: a kernel is chosen by name") {
   const RestoreKernel restore;
   CHECK(std::string(gemm_kernels().back().name) == "ref");

@@ -89,6 +89,9 @@ std::vector<GradientCase> cases_of(TapeOp op) {
     case TapeOp::kMatMul:
       return {matmul_case({2, 2, 3, 4}, {2, 2, 4, 5}, false, 0.7),
               matmul_case({2, 3, 4}, {2, 5, 4}, true, 1)};
+    case TapeOp::kAttention:
+      return {{{random_tensor({2, 3, 4}, 1), random_tensor({2, 5, 4}, 2), random_tensor({2, 5, 3}, 3)},
+               [](const std::vector<Var>& v) { return attention(v[0], v[1], v[2], 0.7); }}};
     case TapeOp::kBatchNorm:
       return {norm_case({2, 3, 4, 2}, 3, [](Var x, Var w, Var b) {
         return batch_norm(x, w, b, x.tape->constant(random_tensor({3}, 4)),

@@ -209,19 +209,9 @@ TEST_CASE("kernels: rows") {
       for (std::int64_t i = 0; i < 2 * count; ++i)
         CHECK(std::abs(normal[i] - (rows[i] * weight[i % count] + bias[i % count])) <= 2 * kEps);
 
-      const std::int64_t stride = (count + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
-      Tensor scores({2, stride}, 1e30f);  // what lies behind a row must not matter
-      for (std::int64_t i = 0; i < 2 * count; ++i) scores[i / count * stride + i % count] = 6 * rows[i];
-      kernels->softmax(scores.data(), 2, count, stride);
       Tensor scaled = rows;
       for (real& v : scaled.values()) v *= 6;
       const Tensor probabilities = softmax(scaled);
-      for (std::int64_t row = 0; row < 2; ++row)
-        for (std::int64_t i = 0; i < stride; ++i) {
-          const double p = i < count ? double(probabilities[row * count + i]) : 0;
-          CHECK(std::abs(double(scores[row * stride + i]) - p) <= 100 * kEps * p);
-        }
-
       const std::int64_t width = 2 * kernels->lanes;
       Tensor columns({count, width}), factors_of({width});
       for (std::int64_t i = 0; i < columns.size(); ++i) columns[i] = 3 * rows[i / width + i % 2 * count];
@@ -238,6 +228,104 @@ TEST_CASE("kernels: rows") {
         CHECK(std::abs(out[i] - (2 * rows[i] - 0.5f * rows[count + i])) <= 8 * kEps);
     }
   }
+}
+
+TEST_CASE("kernels: activations and softmax with their adjoints") {
+  for (const FloatKernels* kernels : supported())
+    for (const std::int64_t width : {1, 3, 8, 15, 16, 17, 40, 256}) {
+      CAPTURE(kernels->name);
+      CAPTURE(width);
+      const std::size_t n = std::size_t(2 * width);
+      const Tensor x = test::random_tensor({2, width}, 1, -6, 6), dy = test::random_tensor({2, width}, 2);
+      std::vector<double> expected(n), tolerance(n);
+
+      Tensor out = dy;
+      kernels->silu_backward(x.data(), out.data(), 2 * width);
+      for (std::size_t i = 0; i < n; ++i) {
+        const double v = x[std::int64_t(i)], s = 1 / (1 + std::exp(-v)), g = dy[std::int64_t(i)];
+        expected[i] = g * s * (1 + v * (1 - s));
+        tolerance[i] = 16 * kEps * std::abs(g) * s * (1 + std::abs(v));
+      }
+      CHECK(mismatch(out.data(), expected, tolerance) == "");
+
+      Tensor y({2, width});
+      kernels->softmax_rows(x.data(), y.data(), 2, width);
+      kernels->softmax_backward(dy.data(), y.data(), out.data(), 2, width);
+      std::vector<double> dx(n), dx_tolerance(n);
+      for (std::int64_t row = 0; row < 2; ++row) {
+        double sum = 0, inner = 0, magnitude = 0;
+        for (std::int64_t i = row * width; i < (row + 1) * width; ++i) {
+          sum += std::exp(double(x[i]));
+          inner += double(dy[i]) * double(y[i]);
+          magnitude += std::abs(double(dy[i]) * double(y[i]));
+        }
+        for (std::int64_t i = row * width; i < (row + 1) * width; ++i) {
+          // The exponent is rounded at a magnitude of up to 12; a sum of positive terms loses one u for each.
+          expected[std::size_t(i)] = std::exp(double(x[i])) / sum;
+          tolerance[std::size_t(i)] = (double(width) + 24) * kEps * expected[std::size_t(i)];
+          dx[std::size_t(i)] = double(y[i]) * (double(dy[i]) - inner);
+          dx_tolerance[std::size_t(i)] =
+              (double(width) + 4) * kEps * double(y[i]) * (std::abs(double(dy[i])) + magnitude);
+        }
+      }
+      CHECK(mismatch(y.data(), expected, tolerance) == "");
+      CHECK(mismatch(out.data(), dx, dx_tolerance) == "");
+    }
+}
+
+TEST_CASE("kernels: sums for gradients, and taps over planes") {
+  for (const FloatKernels* kernels : supported())
+    for (const std::int64_t width : {1, 5, 8, 16, 19, 32, 70}) {
+      CAPTURE(kernels->name);
+      CAPTURE(width);
+      const std::int64_t rows = 37, step = width + 5;
+      const Tensor x = test::random_tensor({rows + 3, step}, 1), dy = test::random_tensor({rows, width}, 2);
+      double sums[2], expected_dy = 0, expected_dy_x = 0;
+      kernels->gradient_sums(dy.data(), x.data(), 0.25, dy.size(), &sums[0], &sums[1]);
+      for (std::int64_t i = 0; i < dy.size(); ++i) {
+        expected_dy += double(dy[i]);
+        expected_dy_x += double(dy[i]) * (double(x[i]) - 0.25);
+      }
+      const double bound = (1024 / 4 + 4) * kEps * 1.25 * double(dy.size());  // as for sums of a stretch
+      CHECK(std::abs(sums[0] - expected_dy) <= bound);
+      CHECK(std::abs(sums[1] - expected_dy_x) <= bound);
+
+      const PlaneRows plane{rows, width, step, width + 2};
+      Tensor copy({rows, width + 2}, 3), sum({rows, width + 2}, 3);
+      kernels->copy_rows(x.data(), copy.data(), plane);
+      kernels->add_rows(x.data(), sum.data(), plane);
+      int different = 0;
+      for (std::int64_t i = 0; i < copy.size(); ++i) {
+        const std::int64_t r = i / (width + 2), column = i % (width + 2);
+        const float v = x[r * step + column];
+        different += copy[i] != (column < width ? v : 3) || sum[i] != (column < width ? 3 + v : 3);
+      }
+      CHECK(different == 0);
+
+      std::vector<Tap<float>> taps;
+      for (int t = 0; t < 11; ++t) taps.push_back({t / 4 * step + t % 4, 0.1f * float(t) - 0.4f});
+      Tensor y({rows, width + 1}, 5);
+      kernels->weigh_taps(x.data(), taps.data(), 11, 0.5f, y.data(), {rows, width, step, width + 1});
+      std::vector<double> products(taps.size(), 1.0), expected(products);
+      kernels->add_products(dy.data(), x.data(), taps.data(), 11, products.data(),
+                            {rows, width, step, width});
+      int wrong = 0;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        for (std::int64_t i = 0; i < width; ++i) {
+          double sum = 0.5;
+          for (std::size_t t = 0; t < taps.size(); ++t) {
+            const double v = x[r * step + i + taps[t].offset];
+            sum += double(taps[t].weight) * v;
+            expected[t] += double(dy.at({r, i})) * v;
+          }
+          wrong += std::abs(double(y.at({r, i})) - sum) > 12 * kEps * 5;
+        }
+        wrong += y.at({r, width}) != 5;
+      }
+      CHECK(wrong == 0);
+      CHECK(mismatch(Tensor({11}, std::vector<real>(products.begin(), products.end())).data(), expected,
+                     std::vector(taps.size(), double(rows * width + 2) * kEps * double(rows * width))) == "");
+    }
 }
 
 TEST_CASE("kernels: transposes of all sizes") {

@@ -243,7 +243,7 @@ struct Executor::Run {
         scores[t] = x[row + op.in.q];
         keys[t] = std::int32_t(row + op.in.k);
       }
-      kernels.softmax(scores, 1, op.in.tokens, aligned_size(op.in.tokens));
+      kernels.softmax_rows(scores, scores, 1, op.in.tokens);
       kernels.weighted_sum(x, keys, scores, op.in.tokens, context, op.channels);
       for (std::int64_t t = 0; t < op.in.tokens; ++t)
         kernels.gate(x + pixels[t] * op.in.channels + op.in.v, context, y + pixels[t] * op.channels,

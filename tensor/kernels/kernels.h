@@ -12,6 +12,8 @@
 #include <span>
 #include <string_view>
 
+#include "tensor/kernels/planes.h"
+
 namespace qhv {
 
 enum class Activation { kNone, kSilu };
@@ -20,16 +22,17 @@ enum class Activation { kNone, kSilu };
 struct GemmPanel {
   std::int64_t start = 0;
   int vectors = 1;
-  int columns = 0;  // of these; fewer than fit only where the whole matrix is narrower than one vector
+  int columns = 0;                 // of these; the last vector may be partly filled, with zeros behind
   const float* weights = nullptr;  // [depth][vectors * lanes]
   const float* bias = nullptr;     // [vectors * lanes]
 };
 
-/// dst[m] = activation(bias + sum over segments and k of src[m][segment * segment_stride + k] * W[.][.]) +
-/// residual[m]
+/// dst[m] = activation(bias + row_bias[m] + sum over segments and k of src[m][segment * segment_stride + k] *
+/// W[.][.]) + residual[m]
 ///
 /// A segment is a row of a convolution's window, whose pixels lie side by side; matrix products have one. dst
-/// must not overlap src or residual, because rows at the end of a stretch may be computed twice.
+/// must not overlap src. It may be the residual, so that a product is added to what it holds, if no column is
+/// in two panels; apart from that they must not overlap.
 struct GemmTask {
   const float* src = nullptr;
   std::int64_t src_stride = 0;             // from row to row,
@@ -39,6 +42,7 @@ struct GemmTask {
   int panel_count = 0;
   float* dst = nullptr;
   std::int64_t dst_stride = 0;
+  const float* row_bias = nullptr;  // by row, or null: added to the bias
   const float* residual = nullptr;  // or null
   std::int64_t residual_stride = 0;
   Activation activation = Activation::kNone;
@@ -69,6 +73,7 @@ struct FloatKernels {
   const char* name;
   int lanes;
   int max_vectors;         // of a panel
+  int tile_rows[5];        // rows that a product computes at once, by the panel's vectors
   bool (*is_supported)();  // by this CPU
 
   void (*gemm)(const GemmTask&, std::int64_t row_begin, std::int64_t row_end);
@@ -82,6 +87,8 @@ struct FloatKernels {
                           float* map);
 
   void (*silu)(const float* src, float* dst, std::int64_t count);
+  /// dx[i] *= the derivative of silu at x[i]
+  void (*silu_backward)(const float* x, float* dx, std::int64_t count);
   void (*add)(const float* a, const float* b, float* dst, std::int64_t count);
   double (*sum)(const float* src, std::int64_t count);
   double (*sum_of_squares)(const float* src, float mean, std::int64_t count);  // of src - mean
@@ -90,15 +97,32 @@ struct FloatKernels {
                       const float* scale, const float* shift);
   void (*layer_norm)(const float* src, float* dst, std::int64_t rows, std::int64_t channels,
                      const float* weight, const float* bias, float eps);
-  /// In place, over rows[m][0 .. count), rows `stride` apart; stride is a multiple of `lanes`, and what lies
-  /// between count and stride becomes zero.
-  void (*softmax)(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride);
   /// In place, over the columns of [rows, width] times scale (positive), width a multiple of `lanes`. They
   /// are left unnormalised: factors[c] is what column c has to be multiplied by.
   void (*softmax_columns)(float* values, std::int64_t rows, std::int64_t width, float scale, float* factors);
+  /// Over rows of any length, one behind the other; and its adjoint, from the output y: dx = y (dy - <dy,
+  /// y>).
+  void (*softmax_rows)(const float* src, float* dst, std::int64_t rows, std::int64_t width);
+  void (*softmax_backward)(const float* dy, const float* y, float* dx, std::int64_t rows, std::int64_t width);
+  /// The sums of dy and of dy * (x - mean)
+  void (*gradient_sums)(const float* dy, const float* x, double mean, std::int64_t count, double* sum_dy,
+                        double* sum_dy_x);
+  /// dst[i] = src[i] and dst[i] += src[i] in each row of a plane
+  void (*copy_rows)(const float* src, float* dst, const PlaneRows& rows);
+  void (*add_rows)(const float* src, float* dst, const PlaneRows& rows);
+  /// In each row of a plane: dst[i] = bias + sum over taps of weight * src[offset + i]
+  void (*weigh_taps)(const float* src, const Tap<float>* taps, int count, float bias, float* dst,
+                     const PlaneRows& rows);
+  /// sums[t] += sum over rows and i of dy[i] * src[taps[t].offset + i], where dy has the rows of a dst
+  void (*add_products)(const float* dy, const float* src, const Tap<float>* taps, int count, double* sums,
+                       const PlaneRows& rows);
   /// dst[c * stride + r] = src[offsets[r] + c]
   void (*transpose)(const float* src, const std::int32_t* offsets, std::int64_t rows, std::int64_t columns,
                     float* dst, std::int64_t stride);
+  /// The panels of a matrix src [rows, columns], one after another: `width` columns each, and what is left in
+  /// the last one, with zeros up to a whole vector.
+  void (*pack)(const float* src, std::int64_t stride, std::int64_t rows, std::int64_t columns,
+               std::int64_t width, float* dst);
   /// dst[3 x + c] = src[c * plane + x] for three channels and `count` pixels
   void (*interleave3)(const float* src, std::int64_t plane, std::int64_t count, float* dst);
   /// dst[c] = sum_n factors[n] * src[offsets[n] + c]

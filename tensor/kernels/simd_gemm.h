@@ -23,14 +23,20 @@ struct TileRows {
   }
 };
 
+/// Rows `row` .. row + kRows - 1 are computed, but the first `done` of them are not stored.
 template <int kRows, int kVectors, bool kStrided>
-inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t row) {
+inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t row, std::int64_t done = 0) {
   TileRows<kRows, kStrided> src(t, row);
   Vector sums[kRows][kVectors];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) sums[i][j] = load(panel.bias + j * kLanes);
+  if (t.row_bias)
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sums[i][j] += t.row_bias[row + i];
 
   const float* weights = panel.weights;
   for (std::int64_t s = 0; s < t.segments; ++s) {
@@ -49,18 +55,19 @@ inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t ro
     src.advance(t.segment_stride - t.segment_depth);
   }
 
-  const bool partial = panel.columns < kVectors * kLanes;
+  const int columns_of_last = panel.columns - (kVectors - 1) * kLanes;
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
+    if (i < done) continue;
     float* dst = t.dst + (row + i) * t.dst_stride + panel.start;
     const float* residual = t.residual ? t.residual + (row + i) * t.residual_stride + panel.start : nullptr;
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) {
       Vector y = sums[i][j];
       if (t.activation == Activation::kSilu) y = silu_of(y);
-      if (partial) {
-        if (residual) y += load_part(residual, panel.columns);
-        store_part(dst, y, panel.columns);
+      if (j == kVectors - 1 && columns_of_last < kLanes) {
+        if (residual) y += load_part(residual + j * kLanes, columns_of_last);
+        store_part(dst + j * kLanes, y, columns_of_last);
       } else {
         if (residual) y += load(residual + j * kLanes);
         store(dst + j * kLanes, y);
@@ -70,14 +77,15 @@ inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t ro
 }
 
 /// The rows from `row` on, at most kTile, by the least tile of 4, 8, ... rows that holds them: it reaches
-/// back into rows that are done, unless there are too few.
+/// back over rows that are done, unless there are too few.
 template <int kTile, int kVectors, bool kStrided>
 void gemm_rest(const GemmTask& t, const GemmPanel& panel, std::int64_t begin, std::int64_t row,
                std::int64_t end) {
   constexpr int kSmaller = (kTile - 1) / 4 * 4;
   if constexpr (kSmaller > 0)
     if (end - row <= kSmaller) return gemm_rest<kSmaller, kVectors, kStrided>(t, panel, begin, row, end);
-  if (row < end && end - begin >= kTile) return gemm_tile<kTile, kVectors, kStrided>(t, panel, end - kTile);
+  if (row < end && end - begin >= kTile)
+    return gemm_tile<kTile, kVectors, kStrided>(t, panel, end - kTile, row - (end - kTile));
   for (; row < end; ++row) gemm_tile<1, kVectors, kStrided>(t, panel, row);
 }
 

@@ -25,10 +25,25 @@ inline double sum_terms(const float* src, std::int64_t count, Term term) {
       for (int k = 0; k < 4; ++k) sums[k] += term(load(src + i + k * kLanes));
     total += double(sum_of((sums[0] + sums[1]) + (sums[2] + sums[3])));
   }
-  Vector rest{};
-  for (; i + kLanes <= count; i += kLanes) rest += term(load(src + i));
-  total += double(sum_of(rest));
   for (; i < count; ++i) total += double(term(broadcast(src[i]))[0]);
+  return total;
+}
+
+/// The same for one row of channels, in float.
+template <typename Term>
+inline float sum_row(const float* src, std::int64_t count, Term term) {
+  Vector sums[2] = {};
+  std::int64_t i = 0;
+  for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
+    sums[0] += term(load(src + i));
+    sums[1] += term(load(src + i + kLanes));
+  }
+  if (i + kLanes <= count) {
+    sums[0] += term(load(src + i));
+    i += kLanes;
+  }
+  float total = sum_of(sums[0] + sums[1]);
+  for (; i < count; ++i) total += term(broadcast(src[i]))[0];
   return total;
 }
 
@@ -51,8 +66,9 @@ void scale_shift(const float* src, float* dst, std::int64_t rows, std::int64_t c
 void layer_norm(const float* src, float* dst, std::int64_t rows, std::int64_t channels, const float* weight,
                 const float* bias, float eps) {
   for (std::int64_t row = 0; row < rows; ++row, src += channels, dst += channels) {
-    const float mean = float(sum(src, channels) / double(channels));
-    const float variance = float(sum_of_squares(src, mean, channels) / double(channels));
+    const float mean = sum_row(src, channels, [](Vector x) { return x; }) / float(channels);
+    const float variance =
+        sum_row(src, channels, [mean](Vector x) { return (x - mean) * (x - mean); }) / float(channels);
     const float factor = 1.0f / __builtin_sqrtf(variance + eps);
     for_vectors(channels, [&](std::int64_t c, auto get, auto put) {
       put(dst + c, (get(src + c) - mean) * factor * get(weight + c) + get(bias + c));
@@ -68,25 +84,6 @@ inline Vector softmax_term(Vector x, Vector factor, Vector offset) {
 }
 
 constexpr float kLowest = -3.402823466e38f;
-
-void softmax(float* rows, std::int64_t row_count, std::int64_t count, std::int64_t stride) {
-  const Vector scale = broadcast(kInvLn2);
-  for (std::int64_t row = 0; row < row_count; ++row, rows += stride) {
-    for (std::int64_t i = count; i < stride; ++i) rows[i] = kLowest;
-    Vector largest = broadcast(kLowest), sums{};
-    for (std::int64_t i = 0; i < stride; i += kLanes) largest = larger(largest, load(rows + i));
-    const Vector offset = broadcast(join_lanes(largest, larger)) * scale;
-    for (std::int64_t i = 0; i < stride; i += kLanes) {
-      const Vector e = softmax_term(load(rows + i), scale, offset);
-      sums += e;
-      store(rows + i, e);
-    }
-    // What this makes of the padding, 2^-126, is nothing beside the 1 that the largest element adds.
-    const float factor = 1.0f / sum_of(sums);
-    for (std::int64_t i = 0; i < stride; i += kLanes) store(rows + i, load(rows + i) * factor);
-    for (std::int64_t i = count; i < stride; ++i) rows[i] = 0;
-  }
-}
 
 void softmax_columns(float* values, std::int64_t rows, std::int64_t width, float scale, float* factors) {
   const Vector factor = broadcast(scale * kInvLn2);
@@ -154,6 +151,24 @@ void interleave3(const float* src, std::int64_t plane, std::int64_t count, float
   }
   for (; x < count; ++x)
     for (std::int64_t c = 0; c < 3; ++c) dst[3 * x + c] = src[c * plane + x];
+}
+
+/// Columns of one panel in a row, and zeros behind them up to a whole vector.
+inline void pack_row(const float* src, std::int64_t columns, float* dst) {
+  std::int64_t c = 0;
+  for (; c + kLanes <= columns; c += kLanes) store(dst + c, load(src + c));
+  if (c < columns) store(dst + c, load_part(src + c, columns - c));
+}
+
+void pack(const float* src, std::int64_t stride, std::int64_t rows, std::int64_t columns, std::int64_t width,
+          float* dst) {
+  const std::int64_t last = (columns - 1) / width * width, left = columns - last,
+                     last_width = (left + kLanes - 1) / kLanes * kLanes;
+  for (std::int64_t row = 0; row < rows; ++row, src += stride) {
+    for (std::int64_t start = 0; start < last; start += width)
+      pack_row(src + start, width, dst + start * rows + row * width);
+    pack_row(src + last, left, dst + last * rows + row * last_width);
+  }
 }
 
 void weighted_sum(const float* src, const std::int32_t* offsets, const float* factors, std::int64_t count,

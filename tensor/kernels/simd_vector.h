@@ -30,7 +30,7 @@ inline Vector smaller(Vector a, Vector b) {
 #endif
 }
 
-constexpr float kInvLn2 = 1.44269502f, kInvLn2Low = 1.92596299e-8f;
+constexpr float kInvLn2 = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
 
 /// round(t) for |t| below 2^22.
 inline Vector rounded(Vector t) {
@@ -60,12 +60,12 @@ inline Vector power_of_two(Vector n, Vector f) {
 #endif
 }
 
-/// With x / ln 2 = n + f, 1 / ln 2 in two parts so that f is exact for large x. Clamped as exp_real (exp.h);
-/// NaN stays NaN.
+/// With x = (n + f) ln 2, ln 2 in two parts so that n kLn2High and the difference to x are exact, fused or
+/// not. Clamped as exp_real (exp.h); NaN stays NaN.
 inline Vector exp_of(Vector x) {
   x = smaller(broadcast(88.0f), larger(broadcast(-87.0f), x));
   const Vector n = rounded(x * kInvLn2);
-  return power_of_two(n, (x * kInvLn2 - n) + x * kInvLn2Low);
+  return power_of_two(n, ((x - n * kLn2High) - n * kLn2Low) * kInvLn2);
 }
 
 /// 1 / x, for x from 1 to what exp_of reaches.
@@ -82,14 +82,15 @@ inline Vector reciprocal(Vector x) {
 inline Vector silu_of(Vector x) {
 #if defined(__AVX512F__)
   // -x / ln 2 = n + f with n a multiple of 1/16, whose fraction selects one of 16 powers, so that a cubic
-  // does for 2^f. What one part of 1 / ln 2 leaves out, 2e-8 |x|, is below rounding where silu(x) is above
-  // 1e-7.
+  // does for 2^f. 1 / ln 2 is in two parts, so that f is exact for large x.
+  constexpr float kInvLn2Low = 1.92596299e-8f;
   constexpr float kShift = 786432.0f;  // 1.5 * 2^19: adding it leaves the sixteenths in the low bits
   const Vector powers = {1.0f,        1.04427378f, 1.09050773f, 1.13878863f, 1.18920712f, 1.24185781f,
                          1.29683955f, 1.35425555f, 1.41421356f, 1.47682615f, 1.54221083f, 1.61049033f,
                          1.68179283f, 1.75625216f, 1.83400809f, 1.91520656f};
-  const Vector near = _mm512_range_ps(x, broadcast(87.0f), 2);  // the smaller magnitude, with the sign of x
-  const Vector shifted = near * -kInvLn2 + kShift, n = shifted - kShift, f = near * -kInvLn2 - n;
+  const Vector near = _mm512_range_ps(x, broadcast(88.0f), 2);  // the smaller magnitude, with the sign of x
+  const Vector shifted = near * -kInvLn2 + kShift, n = shifted - kShift,
+               f = (near * -kInvLn2 - n) - near * kInvLn2Low;
   const Vector power = _mm512_permutexvar_ps(_mm512_castps_si512(shifted), powers);
   const Vector slope = (f * 0.0555041087f + 0.240226507f) * f + 0.693147181f;
   const Vector e = _mm512_scalef_ps(power + power * f * slope, n);
@@ -134,14 +135,22 @@ inline float sum_of(Vector v) {
   return join_lanes(v, [](Vector a, Vector b) { return a + b; });
 }
 
-/// The first `count` elements of p, zeros behind.
+/// The first `count` elements of p, fewer than a vector has, zeros behind.
 inline Vector load_part(const float* p, std::int64_t count) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
+#else
   Vector v{};
   for (std::int64_t i = 0; i < count; ++i) v[i] = p[i];
   return v;
+#endif
 }
 inline void store_part(float* p, Vector v, std::int64_t count) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), v);
+#else
   for (std::int64_t i = 0; i < count; ++i) p[i] = v[i];
+#endif
 }
 
 /// Calls body(first, load, store) for stretches of a vector's length of `count` elements, the last one maybe
