@@ -349,6 +349,27 @@ TEST_CASE("kernels: transposes of all sizes") {
       }
 }
 
+TEST_CASE("kernels: columns scaled and scattered") {
+  for (const FloatKernels* kernels : supported())
+    for (const std::int64_t rows : {1, 4, 7, 16, 21, 36})
+      for (const std::int64_t columns : {1, 4, 9, 16, 36}) {
+        const Tensor x = test::random_tensor({rows, columns + 2}, 1), f = test::random_tensor({columns}, 2);
+        std::vector<std::int32_t> offsets;  // in reverse, with a gap
+        for (std::int64_t c = 0; c < columns; ++c)
+          offsets.push_back(std::int32_t((columns - 1 - c) * (rows + 3)));
+        Tensor y({columns, rows + 3}, 5);
+        kernels->scatter_columns(x.data(), columns + 2, rows, columns, f.data(), offsets.data(), y.data());
+        int wrong = 0;
+        for (std::int64_t c = 0; c < columns; ++c)
+          for (std::int64_t r = 0; r < rows + 3; ++r)
+            wrong += y.at({columns - 1 - c, r}) != (r < rows ? x.at({r, c}) * f[c] : real(5));
+        CAPTURE(kernels->name);
+        CAPTURE(rows);
+        CAPTURE(columns);
+        CHECK(wrong == 0);
+      }
+}
+
 TEST_CASE("kernels: pixels of three channels side by side") {
   for (const FloatKernels* kernels : supported())
     for (const std::int64_t count : {1, 15, 16, 50}) {

@@ -1,6 +1,7 @@
 #include "nn/executor/attend.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace qhv {
@@ -44,13 +45,13 @@ class HeadAttention {
   void run(const float* x, const std::int32_t* pixels, float* y) {
     const Part q = part(x, pixels, op_.in.q, op_.round_q), k = part(x, pixels, op_.in.k, op_.round_k),
                v = part(x, pixels, op_.in.v, op_.round_v);
-    const std::int64_t value_stride = aligned_size(tokens_), row_stride = aligned_size(size_);
+    const std::int64_t value_stride = aligned_size(tokens_);
     float* values = take(size_ * value_stride);  // v^T
     float* queries = take(size_ * width_);       // q^T of a block
     float* scores = take(tokens_ * width_);      // [keys, queries]
-    float* context = take(row_stride * width_);  // [channels, queries]
-    float* rows = take(width_ * row_stride);     // the context by query
+    float* context = take(size_ * width_);       // [channels, queries]
     float* factors = take(width_);
+    std::array<std::int32_t, kWidest> places;  // of the block's queries in y
     kernels_.transpose(v.base, v.offsets.data(), tokens_, size_, values, value_stride);
     for (std::int64_t begin = 0; begin < tokens_; begin += width_) {
       const std::int64_t count = std::min(width_, tokens_ - begin);
@@ -61,10 +62,9 @@ class HeadAttention {
       kernels_.softmax_columns(scores, tokens_, width_, op_.scale, factors);
       if (op_.round_probabilities) round_probabilities(scores, count, factors);
       multiply({.src = values, .src_stride = value_stride, .segment_depth = tokens_}, size_, scores, context);
-      kernels_.scale_shift(context, context, size_, width_, factors, kZeros);
-      kernels_.transpose(context, rows_of(width_, row_stride).data(), row_stride, count, rows, row_stride);
       for (std::int64_t t = 0; t < count; ++t)
-        std::copy_n(rows + t * row_stride, size_, y + (pixels[begin + t] * op_.heads + head_) * size_);
+        places[std::size_t(t)] = std::int32_t((pixels[begin + t] * op_.heads + head_) * size_);
+      kernels_.scatter_columns(context, width_, size_, count, factors, places.data(), y);
     }
   }
 
@@ -127,7 +127,7 @@ std::int64_t attention_scratch(const Attention& op, const FloatKernels& kernels)
   const std::int64_t tokens = op.in.tokens, size = op.head_size, width = query_block(kernels, tokens),
                      copies = (op.round_q ? 1 : 0) + (op.round_k ? 1 : 0) + (op.round_v ? 1 : 0);
   return copies * aligned_size(tokens * size) + size * aligned_size(tokens) + aligned_size(size * width) +
-         aligned_size(tokens * width) + 2 * aligned_size(size) * aligned_size(width) + aligned_size(width) +
+         aligned_size(tokens * width) + aligned_size(size * width) + aligned_size(width) +
          (op.round_probabilities ? width * aligned_size(tokens) : 0);
 }
 

@@ -119,6 +119,9 @@ struct FloatKernels {
   /// dst[c * stride + r] = src[offsets[r] + c]
   void (*transpose)(const float* src, const std::int32_t* offsets, std::int64_t rows, std::int64_t columns,
                     float* dst, std::int64_t stride);
+  /// dst[offsets[c] + r] = src[r * stride + c] * factors[c]
+  void (*scatter_columns)(const float* src, std::int64_t stride, std::int64_t rows, std::int64_t columns,
+                          const float* factors, const std::int32_t* offsets, float* dst);
   /// The panels of a matrix src [rows, columns], one after another: `width` columns each, and what is left in
   /// the last one, with zeros up to a whole vector.
   void (*pack)(const float* src, std::int64_t stride, std::int64_t rows, std::int64_t columns,

@@ -41,6 +41,7 @@ constexpr FloatKernels table_of(const char* name, bool (*is_supported)()) {
                      .weigh_taps = weigh_taps,
                      .add_products = add_products,
                      .transpose = transpose,
+                     .scatter_columns = scatter_columns,
                      .pack = pack,
                      .interleave3 = interleave3,
                      .weighted_sum = weighted_sum,

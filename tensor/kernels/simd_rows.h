@@ -153,6 +153,37 @@ void interleave3(const float* src, std::int64_t plane, std::int64_t count, float
     for (std::int64_t c = 0; c < 3; ++c) dst[3 * x + c] = src[c * plane + x];
 }
 
+/// Up to a vector's length of columns and of rows; what is loaded beyond the columns is not stored.
+inline void scatter_block(const float* src, std::int64_t stride, std::int64_t rows, std::int64_t columns,
+                          const float* factors, const std::int32_t* offsets, float* dst) {
+  const bool whole = columns == kLanes;
+  const Vector factor = whole ? load(factors) : load_part(factors, columns);
+  Vector block[kLanes];
+#pragma GCC unroll 16
+  for (int r = 0; r < kLanes; ++r) {
+    const float* row = src + (r < rows ? r : 0) * stride;
+    block[r] = (whole ? load(row) : load_part(row, columns)) * factor;
+  }
+  exchange_rows(block);
+  for (int c = 0; c < columns; ++c) {
+    if (rows == kLanes)
+      store(dst + offsets[c], block[c]);
+    else
+      store_part(dst + offsets[c], block[c], rows);
+  }
+}
+
+void scatter_columns(const float* src, std::int64_t stride, std::int64_t rows, std::int64_t columns,
+                     const float* factors, const std::int32_t* offsets, float* dst) {
+  for (std::int64_t c = 0; c < columns; c += kLanes) {
+    const std::int64_t width = columns - c < kLanes ? columns - c : kLanes;
+    for (std::int64_t r = 0; r < rows; r += kLanes) {
+      const std::int64_t height = rows - r < kLanes ? rows - r : kLanes;
+      scatter_block(src + r * stride + c, stride, height, width, factors + c, offsets + c, dst + r);
+    }
+  }
+}
+
 /// Columns of one panel in a row, and zeros behind them up to a whole vector.
 inline void pack_row(const float* src, std::int64_t columns, float* dst) {
   std::int64_t c = 0;
