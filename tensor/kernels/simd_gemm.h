@@ -3,21 +3,25 @@
 
 #include "tensor/kernels/simd_vector.h"
 
-/// Where the rows of a tile are: one pointer for three rows that are `stride` apart, so that all of them fit
-/// registers, or one for each row.
+/// Where the rows of a tile are, and how far in them it is: one pointer for three rows that are `stride`
+/// apart, or one for each row, which stand still then, so that all of them fit registers.
 template <int kRows, bool kStrided>
 struct TileRows {
   static constexpr int kGroup = kStrided ? 3 : 1, kPointers = (kRows + kGroup - 1) / kGroup;
   const float* pointers[kPointers];
-  std::int64_t stride;
+  std::int64_t stride, at = 0;
 
   TileRows(const GemmTask& t, std::int64_t row) : stride(t.src_stride) {
 #pragma GCC unroll 16
     for (int i = 0; i < kPointers; ++i)
       pointers[i] = t.src + (kStrided ? (row + i * kGroup) * stride : std::int64_t(t.src_rows[row + i]));
   }
-  float operator[](int i) const { return pointers[i / kGroup][i % kGroup * stride]; }
+  float operator[](int i) const { return pointers[i / kGroup][kStrided ? i % kGroup * stride : at]; }
   void advance(std::int64_t count) {
+    if constexpr (!kStrided) {
+      at += count;
+      return;
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < kPointers; ++i) pointers[i] += count;
   }
