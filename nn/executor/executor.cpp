@@ -90,7 +90,7 @@ struct Executor::Run {
 
   /// Threads share the larger of the two factors, and each reads all of the other one.
   void multiply(const GemmTask& task, std::int64_t rows) const {
-    if (pool.threads() == 1 || task.panel_count < 2 * pool.threads() || task.dst_stride < rows)
+    if (pool.threads() == 1 || task.panel_count < pool.threads() || task.dst_stride < rows)
       return split(rows, [&](std::int64_t begin, std::int64_t end) { kernels.gemm(task, begin, end); });
     pool.run(2 * task.panel_count, [&](std::int64_t i, int) {
       GemmTask part = task;
@@ -160,7 +160,7 @@ struct Executor::Run {
 
   void operator()(const InvertedResidual& op) const {
     // A band of rows for each thread: each expands the rows around its band itself.
-    constexpr std::int64_t kLeast = 8;
+    constexpr std::int64_t kLeast = 4;
     const Depthwise& d = op.middle;
     const std::int64_t bands = std::clamp<std::int64_t>(d.out_height / kLeast, 1, pool.threads()),
                        in_size = d.height * d.width * op.expand.depth,
