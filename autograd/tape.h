@@ -66,6 +66,7 @@ enum class TapeOp {
   kResizeBilinear,
   kRoundStraightThrough,
   kRectifiedSigmoid,
+  kFakeQuantize,  // quant/reconstruction/quantize_on_tape.h
   kCrossEntropy,
   kCount
 };

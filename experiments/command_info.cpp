@@ -19,6 +19,15 @@ struct Options {
   bool graph = false;
 };
 
+void print_reconstruction(const ReconstructionTrace& trace) {
+  std::printf(
+      "reconstruction %s, %d images: error of each piece, and weights that do not go to the nearest code\n",
+      trace.kind.c_str(), trace.images);
+  for (const PieceTrace& p : trace.pieces)
+    std::printf("  %-44s %10.3g -> %-10.3g %5.1f %%%s\n", p.name.c_str(), p.before, p.after,
+                p.free ? 100 * double(p.flipped) / double(p.free) : 0, p.kept ? "  (kept its start)" : "");
+}
+
 void info(const Options& options, const GlobalOptions& global) {
   const Model model = load_model_or_arch(options.model, options.res);
   check_engine(global, model);
@@ -49,6 +58,7 @@ void info(const Options& options, const GlobalOptions& global) {
                   model.plan->full ? ", full" : "", made.images, static_cast<unsigned long long>(made.seed),
                   made.signal.c_str(), made.search.c_str());
       std::printf("%s", layer_table(*model.plan, model.graph).c_str());
+      if (model.plan->reconstruction.kind != "none") print_reconstruction(model.plan->reconstruction);
     }
     if (options.graph) std::printf("%s", dump(model.graph).c_str());
   }
@@ -66,6 +76,7 @@ void info(const Options& options, const GlobalOptions& global) {
                       {"signal", model.plan->made.signal},
                       {"search", model.plan->made.search}};
     result["layers"] = layers_json(*model.plan, model.graph);
+    result["reconstruction"] = json::parse(reconstruction_to_json(model.plan->reconstruction));
   }
   write_json(global, result);
 }

@@ -30,6 +30,7 @@ void quantize(const Options& options, const GlobalOptions& global) {
   const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
   const QuantizeOptions& how = options.quantize;
   const std::vector<Tensor> images = calibration_images(how, preprocess, global);
+  const std::vector<Tensor> to_learn_from = reconstruction_images(how, preprocess, global);
   Calibration calibration = calibration_of(how, images, global);
   const SearchFile search(options.out, how.method, model, calibration);
   {
@@ -40,7 +41,9 @@ void quantize(const Options& options, const GlobalOptions& global) {
     if (calibration.found && !global.quiet)
       std::fprintf(stderr, "goes on from %s.search: %zu layers are found\n", options.out.c_str(),
                    calibration.found->layers.size());
+    const Model reference = model;
     model = quantize_model(std::move(model), preprocess, how.method, calibration);
+    reconstruct_model(model, reference, how, to_learn_from, global, calibration.progress);
   }
   save_quantized(options.out, model);
   search.remove();
@@ -71,6 +74,7 @@ void add_quantize(CLI::App& app, const GlobalOptions& global) {
   CLI::App* command = app.add_subcommand("quantize", "Post-training quantisation");
   command->add_option("model", options->model, "Float checkpoint")->required()->option_text("MODEL");
   add_calibration_options(*command, options->quantize);
+  add_reconstruction_options(*command, options->quantize);
   command->add_option("--out", options->out, "The quantised model, a safetensors file")
       ->required()
       ->option_text("FILE");

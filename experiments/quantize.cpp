@@ -2,6 +2,7 @@
 
 #include "data/dataset.h"
 #include "experiments/evaluate.h"
+#include "quant/fake_quant.h"
 #include "quant/methods/methods.h"
 
 namespace qhv {
@@ -39,6 +40,53 @@ void add_calibration_options(CLI::App& command, QuantizeOptions& options) {
       "--full", options.full,
       "Quantise the inputs of normalisations, SiLU, softmax, additions and pooling too: all that "
       "an integer engine needs");
+}
+
+void add_reconstruction_options(CLI::App& command, QuantizeOptions& options) {
+  std::map<std::string, Reconstruction> kinds;
+  for (const Reconstruction kind : {Reconstruction::kNone, Reconstruction::kAdaRound, Reconstruction::kBrecq,
+                                    Reconstruction::kQDrop, Reconstruction::kBridge})
+    kinds.emplace(reconstruction_name(kind), kind);
+  command
+      .add_option(
+          "--reconstruct", options.reconstruction,
+          "Then learn how weights are rounded: none (default); adaround, layer by layer; brecq, block by "
+          "block, with steps of activations and biases; qdrop, the same while activations are dropped; "
+          "bridge, the same with bridge blocks as pieces of their own")
+      ->transform(CLI::CheckedTransformer(kinds, CLI::ignore_case))
+      ->option_text("KIND");
+  command
+      .add_option("--reconstruct-images", options.reconstruction_images,
+                  "Images of --calib that it learns from, those of --images among them (default 256)")
+      ->check(CLI::Range(1, 1000000));
+  command.add_option("--iterations", options.iterations, "Steps of gradient for each piece (default 500)")
+      ->check(CLI::Range(1, 1000000));
+}
+
+std::vector<Tensor> reconstruction_images(const QuantizeOptions& options, const Preprocess& preprocess,
+                                          const GlobalOptions& global) {
+  if (options.reconstruction == Reconstruction::kNone) return {};
+  QuantizeOptions more = options;
+  more.images = options.reconstruction_images;
+  return calibration_images(more, preprocess, global);
+}
+
+void reconstruct_model(Model& model, const Model& reference, const QuantizeOptions& options,
+                       std::span<const Tensor> images, const GlobalOptions& global,
+                       const std::function<void(const char* stage, double done)>& progress) {
+  if (options.reconstruction == Reconstruction::kNone) return;
+  ReconstructOptions how = reconstruct_options(options.reconstruction);
+  how.iterations = options.iterations;
+  how.seed = std::uint64_t(global.seed);
+  how.threads = global.threads;
+  how.progress = progress;
+  QuantizedGraph quantized{std::move(model.graph), std::move(*model.plan)};
+  quantized.plan.reconstruction = {reconstruction_name(options.reconstruction), int(images.size()),
+                                   reconstruct(quantized, reference.graph, images, how)};
+  measure_plan(quantized, reference.graph, images.first(std::min(images.size(), std::size_t(options.images))),
+               global.threads);
+  model.graph = std::move(quantized.graph);
+  model.plan = std::move(quantized.plan);
 }
 
 std::vector<std::string> method_names(bool ablation) {

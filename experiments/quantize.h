@@ -9,6 +9,7 @@
 
 #include "experiments/options.h"
 #include "quant/calibrate.h"
+#include "quant/reconstruction/reconstruct.h"
 
 namespace qhv {
 
@@ -20,6 +21,9 @@ struct QuantizeOptions {
   std::optional<Signal> signal = {};  // nothing: the method's own
   Flavour flavour = Flavour::kFast;
   bool full = false;
+  Reconstruction reconstruction = Reconstruction::kNone;
+  int reconstruction_images = 256;  // drawn as the calibration images are, which are the first of them
+  int iterations = 500;             // of each piece
 };
 
 /// Adds --calib, --images, --signal, --search and --full.
@@ -45,6 +49,18 @@ std::vector<Tensor> calibration_images(const QuantizeOptions& options, const Pre
 /// What the options say to a method. The images must outlive it.
 Calibration calibration_of(const QuantizeOptions& options, std::span<const Tensor> images,
                            const GlobalOptions& global);
+
+/// Adds --reconstruct, --reconstruct-images and --iterations.
+void add_reconstruction_options(CLI::App& command, QuantizeOptions& options);
+
+/// The images that it learns from; none without --reconstruct.
+std::vector<Tensor> reconstruction_images(const QuantizeOptions& options, const Preprocess& preprocess,
+                                          const GlobalOptions& global);
+
+/// Reconstructs a quantised model, whose float one is `reference`, as the options say.
+void reconstruct_model(Model& model, const Model& reference, const QuantizeOptions& options,
+                       std::span<const Tensor> images, const GlobalOptions& global,
+                       const std::function<void(const char* stage, double done)>& progress);
 
 /// Runs the method. The result remembers the preprocessing.
 Model quantize_model(Model model, const Preprocess& preprocess, const std::string& method,

@@ -94,6 +94,27 @@ std::vector<int> nodes_that(const Graph& graph, bool (*are)(const Node&)) {
   return nodes;
 }
 
+json to_json(const ReconstructionTrace& trace) {
+  json pieces = json::array();
+  for (const PieceTrace& p : trace.pieces)
+    pieces.push_back({{"name", p.name},
+                      {"before", p.before},
+                      {"after", p.after},
+                      {"flipped", p.flipped},
+                      {"free", p.free},
+                      {"iterations", p.iterations},
+                      {"kept", p.kept}});
+  return {{"kind", trace.kind}, {"images", trace.images}, {"pieces", pieces}};
+}
+
+ReconstructionTrace reconstruction_trace(const json& j) {
+  ReconstructionTrace trace{j.at("kind"), j.at("images"), {}};
+  for (const json& p : j.at("pieces"))
+    trace.pieces.push_back({p.at("name"), p.at("before"), p.at("after"), p.at("flipped"), p.at("free"),
+                            p.at("iterations"), p.at("kept")});
+  return trace;
+}
+
 }  // namespace
 
 std::vector<int> quantizable_nodes(const Graph& graph) { return nodes_that(graph, is_quantizable); }
@@ -106,6 +127,8 @@ bool is_depthwise(const Node& node) {
   const auto* conv = std::get_if<Conv2d>(&node.op);
   return conv && conv->geometry.groups > 1 && conv->geometry.groups == conv->in && conv->in == conv->out;
 }
+
+std::string reconstruction_to_json(const ReconstructionTrace& trace) { return to_json(trace).dump(); }
 
 std::string plan_to_json(const QuantPlan& plan) {
   json layers = json::array();
@@ -126,9 +149,10 @@ std::string plan_to_json(const QuantPlan& plan) {
                   {"seed", plan.made.seed},
                   {"signal", plan.made.signal},
                   {"search", plan.made.search}};
-  return json{{"method", plan.method}, {"wbits", plan.wbits}, {"abits", plan.abits},
-              {"full", plan.full},     {"made", made},        {"layers", layers}}
-      .dump();
+  json j{{"method", plan.method}, {"wbits", plan.wbits}, {"abits", plan.abits},
+         {"full", plan.full},     {"made", made},        {"layers", layers}};
+  if (plan.reconstruction.kind != "none") j["reconstruction"] = to_json(plan.reconstruction);
+  return j.dump();
 }
 
 QuantPlan plan_from_json(const std::string& text, const std::string& where) {
@@ -137,6 +161,7 @@ QuantPlan plan_from_json(const std::string& text, const std::string& where) {
     QuantPlan plan{j.at("method"), j.at("wbits"), j.at("abits"), {}, j.at("full")};
     const json& made = j.at("made");
     plan.made = {made.at("images"), made.at("seed"), made.at("signal"), made.at("search")};
+    if (j.contains("reconstruction")) plan.reconstruction = reconstruction_trace(j.at("reconstruction"));
     for (const json& l : j.at("layers")) {
       LayerPlan layer{
           .node = l.at("node"), .op = l.at("op"), .inputs = {}, .sqnr_db = decibels(l.at("sqnr_db"))};

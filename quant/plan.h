@@ -32,6 +32,24 @@ struct SearchScore {
   bool operator==(const SearchScore&) const = default;
 };
 
+/// What reconstruction (reconstruction/reconstruct.h) made of a piece: its error, and how many weights
+/// between two codes do not go to the nearer one.
+struct PieceTrace {
+  std::string name;  // of the piece's last node
+  double before = 0, after = 0;
+  std::int64_t flipped = 0, free = 0;
+  int iterations = 0;
+  bool kept = false;  // the start, because the end was no better
+  bool operator==(const PieceTrace&) const = default;
+};
+
+struct ReconstructionTrace {
+  std::string kind = "none";
+  int images = 0;
+  std::vector<PieceTrace> pieces = {};
+  bool operator==(const ReconstructionTrace&) const = default;
+};
+
 struct LayerPlan {
   std::string node;                // name of the node in the graph with BatchNorm folded
   std::string op;                  // op_name of it
@@ -58,6 +76,7 @@ struct QuantPlan {
   std::vector<LayerPlan> layers;
   bool full = false;  // whether full_nodes are in it
   Provenance made = {};
+  ReconstructionTrace reconstruction = {};
 
   bool operator==(const QuantPlan&) const = default;
 };
@@ -80,6 +99,9 @@ bool has_weight(const Node& node);
 
 /// Whether each output channel is made of one input channel.
 bool is_depthwise(const Node& node);
+
+/// {"kind", "images", "pieces": [...]} as JSON text.
+std::string reconstruction_to_json(const ReconstructionTrace& trace);
 
 /// As compact JSON, and back. `where` ("path: plan") opens the error message (std::runtime_error).
 std::string plan_to_json(const QuantPlan& plan);

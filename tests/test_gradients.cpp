@@ -11,6 +11,8 @@
 #include <doctest/doctest.h>
 
 #include "autograd/ops.h"
+#include "quant/reconstruction/quantize_on_tape.h"
+#include "tensor/rng.h"
 #include "tests/support.h"
 
 #pragma GCC diagnostic error "-Wswitch"
@@ -66,6 +68,29 @@ GradientCase mul_case(Shape a, Shape b) {
 GradientCase matmul_case(Shape a, Shape b, bool transpose_b, double scale) {
   return {{random_tensor(std::move(a), 1), random_tensor(std::move(b), 2)},
           [=](const std::vector<Var>& v) { return matmul(v[0], v[1], transpose_b, scale); }};
+}
+
+/// Rounding of x [2, 3, 4] with steps that are learnt. It is differentiated as if round(u) were u plus what
+/// rounding adds at the inputs as they are.
+GradientCase learnt_step_case(int axis, std::vector<float> steps, double drop) {
+  const std::vector<std::int32_t> zeros(steps.size(), 3);
+  const QParams q{steps, zeros, axis, 0, 15};
+  const Tensor x = random_tensor({2, 3, 4}, 1, -1.5, 1.5), ones({std::int64_t(steps.size())}, 1);
+  const Drop kept{drop, 7};
+  GradientCase c{{x, ones},
+                 [q, kept](const std::vector<Var>& v) { return quantize_on_tape(v[0], q, v[1], kept); }};
+  c.differentiated_as = [q, kept, x](const std::vector<Var>& v) {
+    Tensor y = v[0].value();
+    for (std::int64_t i = 0; i < y.size(); ++i) {
+      const std::int64_t group = q.axis < 0 ? 0 : i / 4 % 3;
+      const double base = double(q.scale[std::size_t(group)]), s = base * v[1].value()[group];
+      const double position = x[i] / base, rounding = std::nearbyint(position) - position;
+      if (unit_uniform(kept.seed, std::uint64_t(i)) < kept.probability) continue;
+      y[i] = position < -3 ? -3 * s : position > 12 ? 12 * s : y[i] + s * rounding;
+    }
+    return v[0].tape->constant(std::move(y));
+  };
+  return c;
 }
 
 std::vector<GradientCase> cases_of(TapeOp op) {
@@ -155,6 +180,9 @@ std::vector<GradientCase> cases_of(TapeOp op) {
     case TapeOp::kRectifiedSigmoid:  // clipped where 1.2 sigmoid(v) - 0.1 is 0 or 1: at v = -+log(11)
       return {unary_case(off_kinks({4, 8}, 1, -4, 4, {-std::log(11.0), std::log(11.0)}),
                          [](Var v) { return rectified_sigmoid(v); })};
+    case TapeOp::kFakeQuantize:
+      return {learnt_step_case(-1, {0.25f}, 0), learnt_step_case(1, {0.125f, 0.25f, 0.0625f}, 0),
+              learnt_step_case(1, {0.125f, 0.25f, 0.0625f}, 0.5)};
     case TapeOp::kCrossEntropy:
       return {unary_case(random_tensor({3, 5}, 1, -2, 2),
                          [](Var x) {

@@ -143,6 +143,22 @@ TEST_CASE("program: a search that was killed goes on where it was, and only that
   std::filesystem::remove(w.folder / "killed.safetensors.search");
 }
 
+TEST_CASE("program: reconstruction, and what info tells of it") {
+  const std::string quantize =
+      "quantize model.safetensors --calib val --out r.safetensors --method minmax --wbits 4"
+      " --images 4 --res 64 --iterations 2 --reconstruct ";
+  workplace().result(quantize + "bridge --reconstruct-images 6");
+  const json trace = workplace().result("info r.safetensors").at("reconstruction");
+  CHECK(trace.at("kind") == "bridge");
+  CHECK(trace.at("images") == 6);
+  REQUIRE(trace.at("pieces").size() > 20);
+  for (const json& piece : trace.at("pieces"))
+    CHECK((piece.at("kept") == true || piece.at("after").get<double>() < piece.at("before").get<double>()));
+  CHECK(workplace().result("eval r.safetensors --data val").at("images") == 9);
+  fails(quantize + "bridge --reconstruct-images 100", {"val", "has 9 images"});
+  is_wrong_usage(quantize + "magic", "--reconstruct");
+}
+
 TEST_CASE("program: classify and bench") {
   const json result = workplace().result(
       "classify model.safetensors val/a/0.bmp val/b/1.bmp --res 64 --top 2 --classes names.txt");
@@ -163,7 +179,8 @@ TEST_CASE("program: classify and bench") {
   const Workplace& w = workplace();
   CHECK(w.result("bench --peaks --threads 1").at("peaks").at("gmacs") > 0.1);
   CHECK(w.run("bench").code == 2);
-  const json compiled = w.result("bench mobilevit_xxs --res 64 --runs 3 --batch 2 --threads 2 --profile trace.json");
+  const json compiled =
+      w.result("bench mobilevit_xxs --res 64 --runs 3 --batch 2 --threads 2 --profile trace.json");
   CHECK(compiled.at("kernels") == best_float_kernels().name);
   CHECK(compiled.at("inside_ms").get<double>() > 0);
   CHECK(compiled.at("by_image_ms").get<double>() > 0);
@@ -172,7 +189,8 @@ TEST_CASE("program: classify and bench") {
   CHECK(test::near(macs / 1e9, compiled.at("gmacs").get<double>(), 1e-9));
   const json trace = json::parse(text_of(w.folder / "trace.json"));
   CHECK(trace.at("traceEvents").size() > 100);
-  CHECK(trace.at("traceEvents")[1].at("ts").get<double>() >= trace.at("traceEvents")[0].at("dur").get<double>());
+  CHECK(trace.at("traceEvents")[1].at("ts").get<double>() >=
+        trace.at("traceEvents")[0].at("dur").get<double>());
 
   const json backward =
       workplace().result("bench mobilevit_xxs --res 64 --runs 2 --batch 3 --threads 2 --backward");

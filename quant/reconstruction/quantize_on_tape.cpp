@@ -1,0 +1,105 @@
+#include "quant/reconstruction/quantize_on_tape.h"
+
+#include "tensor/ops.h"
+#include "tensor/rng.h"
+#include "tensor/vectorize.h"
+
+namespace qhv {
+namespace {
+
+/// dy becomes dx in place; returns what the step gets over a stretch with one step.
+QHV_VECTORIZE double backward_stretch(const real* x, real* dy, std::int64_t count, real scale, real low,
+                                      real high) {
+  constexpr std::int64_t kBlock = 256;
+  double total = 0;
+  for (std::int64_t first = 0; first < count; first += kBlock) {
+    const std::int64_t end = first + kBlock < count ? first + kBlock : count;
+    real terms[kBlock];
+    for (std::int64_t i = first; i < end; ++i) {
+      const real position = x[i] / scale, code = nearest_code(x[i], scale, low, high);
+      const bool inside = position >= low && position <= high;
+      terms[i - first] = dy[i] * (inside ? code - position : code);
+      dy[i] = inside ? dy[i] : real(0);
+    }
+    total += sum(end - first, [&](std::int64_t i) { return double(terms[i]); });
+  }
+  return total;
+}
+
+/// Elements that the drop leaves as they are, one bit each.
+std::vector<std::uint64_t> kept_elements(std::int64_t count, const Drop& drop) {
+  std::vector<std::uint64_t> bits(std::size_t((count + 63) / 64), 0);
+  if (drop.probability <= 0) return bits;
+  for (std::int64_t i = 0; i < count; ++i)
+    bits[std::size_t(i / 64)] |= std::uint64_t(unit_uniform(drop.seed, std::uint64_t(i)) < drop.probability)
+                                 << (i % 64);
+  return bits;
+}
+
+bool is_kept(const std::vector<std::uint64_t>& bits, std::int64_t i) {
+  return bits[std::size_t(i / 64)] >> (i % 64) & 1;
+}
+
+/// Of x by these parameters: dx, and the gradient of each factor.
+Tensor backward(Tensor dy, const Tensor& x, const QParams& base, const QParams& q, Tensor& dfactors) {
+  std::int64_t outer = 1, groups = 1, inner = 1;
+  for (int i = 0; i < x.rank(); ++i) {
+    if (i < q.axis) outer *= x.dim(i);
+    if (i == q.axis) groups = x.dim(i) / q.group, inner *= q.group;
+    if (i > q.axis) inner *= x.dim(i);
+  }
+  std::vector<double> sums(std::size_t(dfactors.size()), 0.0);
+  for (std::int64_t i = 0; i < outer * groups; ++i) {
+    const std::size_t g = std::size_t(i % groups);
+    const double of_step =
+        backward_stretch(x.data() + i * inner, dy.data() + i * inner, inner, real(q.scale[g]),
+                         real(q.qmin - q.zero_point[g]), real(q.qmax - q.zero_point[g]));
+    sums[dfactors.size() == 1 ? 0 : g] += of_step * double(base.scale[g]);
+  }
+  std::copy(sums.begin(), sums.end(), dfactors.data());
+  return dy;
+}
+
+}  // namespace
+
+QParams with_factors(const QParams& q, const Tensor& factors) {
+  require(factors.size() == 1 || factors.size() == std::int64_t(q.scale.size()), "quantize", factors.size(),
+          " factors for ", q.scale.size(), " steps");
+  QParams result = q;
+  for (std::size_t g = 0; g < q.scale.size(); ++g)
+    result.scale[g] *= float(factors[factors.size() == 1 ? 0 : std::int64_t(g)]);
+  return result;
+}
+
+Var quantize_on_tape(Var x, const Quantizer& quantizer, std::optional<Var> factors, const Drop& drop) {
+  const auto* base = std::get_if<QParams>(&quantizer);
+  const Quantizer q = base && factors ? Quantizer(with_factors(*base, factors->value())) : quantizer;
+  Tensor y = fake_quantize(x.value(), q);
+  std::vector<std::uint64_t> kept = kept_elements(y.size(), drop);
+  if (drop.probability > 0)
+    for (std::int64_t i = 0; i < y.size(); ++i)
+      if (is_kept(kept, i)) y[i] = x.value()[i];
+  if (!base)
+    return x.tape->record(TapeOp::kFakeQuantize, std::move(y), {x.id},
+                          [x = x.id](Tape& t, Tensor dy) { t.add_gradient(x, std::move(dy)); });
+  const int factors_id = factors ? factors->id : -1;
+  std::vector<int> inputs{x.id};
+  if (factors) inputs.push_back(factors_id);
+  return x.tape->record(TapeOp::kFakeQuantize, std::move(y), std::move(inputs),
+                        [x = x.id, factors_id, base = *base, q = std::get<QParams>(q), drop,
+                         kept = std::move(kept)](Tape& t, Tensor dy) {
+                          Tensor rounded_part = dy,
+                                 dfactors(factors_id >= 0 ? t.value(factors_id).shape() : Shape{1});
+                          if (drop.probability > 0)
+                            for (std::int64_t i = 0; i < dy.size(); ++i)
+                              (is_kept(kept, i) ? rounded_part : dy)[i] = 0;
+                          rounded_part = backward(std::move(rounded_part), t.value(x), base, q, dfactors);
+                          if (factors_id >= 0 && t.wants(factors_id))
+                            t.add_gradient(factors_id, std::move(dfactors));
+                          if (!t.wants(x)) return;
+                          if (drop.probability > 0) accumulate(rounded_part, dy);
+                          t.add_gradient(x, std::move(rounded_part));
+                        });
+}
+
+}  // namespace qhv

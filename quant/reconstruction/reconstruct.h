@@ -1,0 +1,58 @@
+// Rounding chosen by gradients, piece by piece (pieces.h): after a method has chosen the quantisers, the
+// roundings of a piece's weights, and if wanted the steps of its activations and its biases, are learnt such
+// that
+//
+//   sum over outputs and channels of F_c E[(o^ - o)^2]
+//
+// is least. o^ is what the piece puts out in the quantised network, whose earlier pieces are finished, o what
+// the float network has there, and F_c the Fisher information of the channel, the mean of g^2 over positions
+// and images with labels drawn from the float network (sensitivity.h). For bridge blocks this is Q-HyViT's
+// objective (arXiv 2303.12557, section 3.4) with weights by channel.
+//
+//   adaround   layers, roundings alone                                   (arXiv 2004.10568)
+//   brecq      blocks, roundings, then steps of activations as well      (arXiv 2102.05426)
+//   qdrop      blocks, roundings and steps together, random dropping     (arXiv 2203.05740)
+//   bridge     as qdrop, with the bridge blocks as pieces
+//
+// The same seed gives the same bits with any number of threads. A piece that ends worse than it began, or
+// diverges, keeps its start.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "quant/plan.h"
+#include "quant/reconstruction/pieces.h"
+
+namespace qhv {
+
+enum class Reconstruction { kNone, kAdaRound, kBrecq, kQDrop, kBridge };
+
+/// "none", "adaround", "brecq", "qdrop", "bridge".
+const char* reconstruction_name(Reconstruction kind);
+
+struct ReconstructOptions {
+  Pieces pieces = Pieces::kBridges;
+  bool steps = true;     // of activations are learnt
+  bool biases = true;    // are learnt
+  double drop = 0.5;     // probability that an activation stays unrounded while learning
+  int iterations = 500;  // of each piece
+  int batch = 16;        // images of an iteration
+  double rounding_lr = 1e-2, step_lr = 1e-3, bias_lr = 1e-3;
+  double regularizer = 1;  // weight of the rounding term, where the error at the start is 1
+  std::uint64_t seed = 0;
+  int threads = 1;
+  std::function<void(const char* stage, double done)> progress = {};
+};
+
+/// What the kind stands for.
+ReconstructOptions reconstruct_options(Reconstruction kind);
+
+/// Improves a quantised network whose weights `reference` has in float. Returns what became of each piece
+/// that has weights, in graph order; it is in the plan too.
+std::vector<PieceTrace> reconstruct(QuantizedGraph& quantized, const Graph& reference,
+                                    std::span<const Tensor> images, const ReconstructOptions& options);
+
+}  // namespace qhv
