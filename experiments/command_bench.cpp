@@ -1,5 +1,5 @@
 // bench: how long a forward pass takes and where the time goes, image decoding left out; with --backward also
-// a forward and backward pass, by the reference operators on the tape.
+// a forward and backward pass on the tape, with --peaks what the machine can do at best.
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>

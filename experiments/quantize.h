@@ -40,9 +40,9 @@ std::string method_help();
 /// load_model, and check that the model is a float one that --engine allows.
 Model load_float_model(const std::string& path, std::optional<int> res, const GlobalOptions& global);
 
-/// Draws and prepares the calibration images. Too few are a std::runtime_error that names the folder.
 /// The images that `seed` draws. Throws std::runtime_error that begins with the folder if there are too few.
 std::vector<std::string> calibration_paths(const QuantizeOptions& options, std::uint64_t seed);
+/// The same for --seed, prepared.
 std::vector<Tensor> calibration_images(const QuantizeOptions& options, const Preprocess& preprocess,
                                        const GlobalOptions& global);
 

@@ -1,5 +1,6 @@
 // The reference interpreter: computes a graph node by node with the operators of tensor/ops.h, and lets the
-// caller see and replace what flows. It is the oracle that faster executors are compared with.
+// caller see and replace what flows. It is the oracle that faster executors are compared with; its
+// operators in turn are compared with sums in double.
 //
 // It runs on the calling thread. A value is freed after its last reader.
 #pragma once

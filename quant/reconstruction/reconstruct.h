@@ -10,9 +10,12 @@
 // objective (arXiv 2303.12557, section 3.4) with weights by channel.
 //
 //   adaround   layers, roundings alone                                   (arXiv 2004.10568)
-//   brecq      blocks, roundings, then steps of activations as well      (arXiv 2102.05426)
-//   qdrop      blocks, roundings and steps together, random dropping     (arXiv 2203.05740)
+//   brecq      blocks; roundings, steps and biases together, where the paper learns steps afterwards and no
+//              biases                                                    (arXiv 2102.05426)
+//   qdrop      the same, while activations are left unrounded at random  (arXiv 2203.05740)
 //   bridge     as qdrop, with the bridge blocks as pieces
+//
+// What a full plan (full.h) rounds besides is rounded between the pieces, not while one is learnt.
 //
 // The same seed gives the same bits with any number of threads. A piece that ends worse than it began, or
 // diverges, keeps its start.
@@ -51,7 +54,7 @@ struct ReconstructOptions {
 ReconstructOptions reconstruct_options(Reconstruction kind);
 
 /// Improves a quantised network whose weights `reference` has in float. Returns what became of each piece
-/// that has weights, in graph order; it is in the plan too.
+/// that has weights, in graph order, for QuantPlan::reconstruction.
 std::vector<PieceTrace> reconstruct(QuantizedGraph& quantized, const Graph& reference,
                                     std::span<const Tensor> images, const ReconstructOptions& options);
 

@@ -1,10 +1,11 @@
-// The float kernels behind the executor (nn/executor.h): what it does to maps and tokens that lie channels
-// last, that is as rows of pixels or tokens with the channels of one row side by side.
+// The float kernels behind the executor (nn/executor/executor.h), for maps and tokens that lie channels last,
+// that is as rows of pixels or tokens with the channels of one row side by side; and behind the operators of
+// ops.h in float, by gemm_packed.h and loops.h.
 //
 // One source (simd.h) is compiled for each instruction set; the table of the best one that the CPU has is
 // the default. Vectors of a table have `lanes` floats. Kernels work on the calling thread, on a stretch of
 // rows that the caller chooses, and read and write unaligned memory. Multiply-adds are fused here, so results
-// differ from the operators of ops.h within rounding, and between tables; they do not depend on how rows are
+// differ from those of plain C++, and between tables, within rounding; they do not depend on how rows are
 // split among threads.
 #pragma once
 
