@@ -112,8 +112,7 @@ void bench_machine(const GlobalOptions& global) {
       global.kernels.empty() ? best_float_kernels() : find_float_kernels(global.kernels);
   const Peaks peaks = measure_peaks(kernels, global.threads);
   if (!global.quiet) print_peaks(peaks, global.threads, kernels);
-  write_json(global,
-             {{"peaks", json_of(peaks)}, {"threads", global.threads}, {"kernels", kernels.name}});
+  write_json(global, {{"peaks", json_of(peaks)}, {"threads", global.threads}, {"kernels", kernels.name}});
 }
 
 void bench(const Options& options, const GlobalOptions& global) {
