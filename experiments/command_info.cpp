@@ -21,11 +21,13 @@ struct Options {
 
 void print_reconstruction(const ReconstructionTrace& trace) {
   std::printf(
-      "reconstruction %s, %d images: error of each piece, and weights that do not go to the nearest code\n",
+      "reconstruction %s, %d images: error of each piece before, after least squares and at the end, and "
+      "learnt weights that do not go to the nearest code\n",
       trace.kind.c_str(), trace.images);
   for (const PieceTrace& p : trace.pieces)
-    std::printf("  %-44s %10.3g -> %-10.3g %5.1f %%%s\n", p.name.c_str(), p.before, p.after,
-                p.free ? 100 * double(p.flipped) / double(p.free) : 0, p.kept ? "  (kept its start)" : "");
+    std::printf("  %-44s %9.3g -> %9.3g -> %-9.3g %5.1f %%%s%s\n", p.name.c_str(), p.before, p.corrected,
+                p.after, p.free ? 100 * double(p.flipped) / double(p.free) : 0,
+                p.diverged ? "  (diverged)" : "", p.kept ? "  (kept its start)" : "");
 }
 
 void info(const Options& options, const GlobalOptions& global) {

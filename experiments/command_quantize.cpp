@@ -5,11 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/commands.h"
+#include "experiments/interrupted_run.h"
 #include "experiments/layer_table.h"
 #include "experiments/peak_memory.h"
 #include "experiments/progress.h"
 #include "experiments/quantize.h"
-#include "experiments/search_file.h"
 #include "tensor/file.h"
 
 namespace qhv {
@@ -31,22 +31,31 @@ void quantize(const Options& options, const GlobalOptions& global) {
   const QuantizeOptions& how = options.quantize;
   const std::vector<Tensor> images = calibration_images(how, preprocess, global);
   const std::vector<Tensor> to_learn_from = reconstruction_images(how, preprocess, global);
-  Calibration calibration = calibration_of(how, images, global);
-  const SearchFile search(options.out, how.method, model, calibration);
+  Calibration calibration = calibration_of(how, model.graph, images, global);
+  const InterruptedRun run(options.out, how.method, model, calibration,
+                           reconstruction_text(how, to_learn_from));
   {
     Progress progress(global.quiet);
     calibration.progress = [&](const char* stage, double done) { progress.update(stage, done); };
-    calibration.save = [&](const QuantPlan& so_far) { search.save(so_far); };
-    calibration.found = search.found();
-    if (calibration.found && !global.quiet)
+    calibration.save = [&](const QuantPlan& so_far) { run.save(so_far); };
+    calibration.found = run.found();
+    if (run.reconstructed() && !global.quiet)
+      std::fprintf(stderr, "goes on from %s.reconstruct: %zu pieces are done\n", options.out.c_str(),
+                   run.reconstructed()->plan->reconstruction.pieces.size());
+    else if (calibration.found && !global.quiet)
       std::fprintf(stderr, "goes on from %s.search: %zu layers are found\n", options.out.c_str(),
                    calibration.found->layers.size());
     const Model reference = model;
-    model = quantize_model(std::move(model), preprocess, how.method, calibration);
-    reconstruct_model(model, reference, how, to_learn_from, global, calibration.progress);
+    model = run.reconstructed() ? *run.reconstructed()
+                                : quantize_model(std::move(model), preprocess, how.method, calibration);
+    if (how.reconstruction != Reconstruction::kNone) {
+      run.save(*model.plan);
+      reconstruct_model(model, reference, how, to_learn_from, global, calibration.progress,
+                        [&](const Model& so_far) { run.save(so_far); });
+    }
   }
   save_quantized(options.out, model);
-  search.remove();
+  run.remove();
 
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const auto bytes = std::int64_t(std::filesystem::file_size(options.out));

@@ -139,7 +139,7 @@ class Comparison {
     GlobalOptions global = global_;
     global.seed = key.seed;
     const std::vector<Tensor> images = calibration_images(how, subject.preprocess, global);
-    Calibration calibration = calibration_of(how, images, global);
+    Calibration calibration = calibration_of(how, subject.model.graph, images, global);
     calibration.progress = report;
     return quantize_model(subject.model, subject.preprocess, key.method, calibration);
   }

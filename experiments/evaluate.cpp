@@ -145,6 +145,25 @@ double agreement(const std::vector<int>& classes, const std::vector<int>& others
   return read ? double(equal) / read : 0;
 }
 
+double mean_divergence(const std::vector<Prediction>& reference, const std::vector<Prediction>& predictions) {
+  assert(reference.size() == predictions.size());
+  constexpr double kLeast = 1e-30;  // a probability that is 0 in float
+  int read = 0;
+  double sum = 0;
+  for (std::size_t i = 0; i < reference.size(); ++i) {
+    const Prediction &p = reference[i], &q = predictions[i];
+    if (p.classes.empty() || q.classes.empty()) continue;
+    ++read;
+    std::vector<double> by_class(q.classes.size());
+    for (std::size_t k = 0; k < q.classes.size(); ++k)
+      by_class[std::size_t(q.classes[k])] = std::max(q.probabilities[k], kLeast);
+    for (std::size_t k = 0; k < p.classes.size(); ++k)
+      if (p.probabilities[k] > 0)
+        sum += p.probabilities[k] * std::log(p.probabilities[k] / by_class[std::size_t(p.classes[k])]);
+  }
+  return read ? sum / read : 0;
+}
+
 std::vector<Prediction> report_skipped(const std::vector<Prediction>& predictions, const std::string& data) {
   std::vector<Prediction> skipped;
   for (const Prediction& p : predictions)

@@ -54,6 +54,10 @@ std::vector<int> best_classes(const std::vector<Prediction>& predictions);
 /// The share of the images, of those that could be read, that have the same best class in both.
 double agreement(const std::vector<int>& classes, const std::vector<int>& others);
 
+/// The mean over the images, of those that could be read, of KL(p_reference || p) in nats. Both predictions
+/// have all classes. Finer than the share of right answers: it sees errors that change none.
+double mean_divergence(const std::vector<Prediction>& reference, const std::vector<Prediction>& predictions);
+
 /// The predictions of images that could not be read, each with a line on stderr. If that is all of them,
 /// std::runtime_error that begins with `data`.
 std::vector<Prediction> report_skipped(const std::vector<Prediction>& predictions, const std::string& data);

@@ -16,6 +16,26 @@ std::map<std::string, Signal> signal_names() {
   return names;
 }
 
+struct ReconstructionPart {
+  const char* name;
+  void (*set)(ReconstructOptions& options, bool on);
+};
+
+constexpr ReconstructionPart kParts[] = {
+    {"ridge", [](ReconstructOptions& o, bool on) { o.ridge = on; }},
+    {"descent", [](ReconstructOptions& o, bool on) { o.descent = on; }},
+    {"roundings", [](ReconstructOptions& o, bool on) { o.roundings = on; }},
+    {"steps", [](ReconstructOptions& o, bool on) { o.steps = on; }},
+    {"biases", [](ReconstructOptions& o, bool on) { o.biases = on; }},
+    {"drop", [](ReconstructOptions& o, bool on) { o.drop = on ? ReconstructOptions().drop : 0; }},
+};
+
+std::vector<std::string> part_names() {
+  std::vector<std::string> names;
+  for (const ReconstructionPart& part : kParts) names.push_back(part.name);
+  return names;
+}
+
 }  // namespace
 
 void add_calibration_options(CLI::App& command, QuantizeOptions& options) {
@@ -26,6 +46,10 @@ void add_calibration_options(CLI::App& command, QuantizeOptions& options) {
       ->option_text("DIR or synthetic:SPLIT[:COUNT]");
   command.add_option("--images", options.images, "Calibration images, drawn by --seed (default 32)")
       ->check(CLI::Range(1, 1000000));
+  command
+      .add_option("--ends-bits", options.ends_bits,
+                  "Bits of weights and activations of the first and the last layer (default: as the others)")
+      ->check(CLI::Range(2, 8) | CLI::IsMember({16}));
   command
       .add_option("--signal", options.signal,
                   "Sensitivity that weighs errors in methods that search by it: fisher (default of qhyvit), "
@@ -44,17 +68,27 @@ void add_calibration_options(CLI::App& command, QuantizeOptions& options) {
 
 void add_reconstruction_options(CLI::App& command, QuantizeOptions& options) {
   std::map<std::string, Reconstruction> kinds;
-  for (const Reconstruction kind : {Reconstruction::kNone, Reconstruction::kAdaRound, Reconstruction::kBrecq,
-                                    Reconstruction::kQDrop, Reconstruction::kBridge})
+  for (const Reconstruction kind : {Reconstruction::kNone, Reconstruction::kErq, Reconstruction::kAdaRound,
+                                    Reconstruction::kBrecq, Reconstruction::kQDrop, Reconstruction::kBridge})
     kinds.emplace(reconstruction_name(kind), kind);
   command
       .add_option(
           "--reconstruct", options.reconstruction,
-          "Then learn how weights are rounded: none (default); adaround, layer by layer; brecq, block by "
+          "Then choose how weights are rounded: none (default); erq, layer by layer by least squares; "
+          "adaround, layer by layer by gradients; brecq, block by "
           "block, with steps of activations and biases; qdrop, the same while activations are dropped; "
           "bridge, the same with bridge blocks as pieces of their own")
       ->transform(CLI::CheckedTransformer(kinds, CLI::ignore_case))
       ->option_text("KIND");
+  command
+      .add_option(
+          "--reconstruct-parts", options.reconstruction_parts,
+          "Instead of what the kind consists of: ridge (weights take back the errors of activations), "
+          "descent (codes by coordinates, by layer), roundings, steps, biases (learnt by gradients), drop "
+          "(of activations while learning)")
+      ->delimiter(',')
+      ->check(CLI::IsMember(part_names()))
+      ->option_text("PART,...");
   command
       .add_option("--reconstruct-images", options.reconstruction_images,
                   "Images of --calib that it learns from, those of --images among them (default 256)")
@@ -71,18 +105,37 @@ std::vector<Tensor> reconstruction_images(const QuantizeOptions& options, const 
   return calibration_images(more, preprocess, global);
 }
 
+std::string reconstruction_text(const QuantizeOptions& options, std::span<const Tensor> images) {
+  if (options.reconstruction == Reconstruction::kNone) return "";
+  std::string parts;
+  for (const std::string& part : options.reconstruction_parts) parts += concat(" ", part);
+  return concat(reconstruction_name(options.reconstruction), parts, ", ", images.size(), " images, ",
+                options.iterations, " iterations");
+}
+
 void reconstruct_model(Model& model, const Model& reference, const QuantizeOptions& options,
                        std::span<const Tensor> images, const GlobalOptions& global,
-                       const std::function<void(const char* stage, double done)>& progress) {
+                       const std::function<void(const char* stage, double done)>& progress,
+                       const std::function<void(const Model& so_far)>& save) {
   if (options.reconstruction == Reconstruction::kNone) return;
   ReconstructOptions how = reconstruct_options(options.reconstruction);
+  if (!options.reconstruction_parts.empty())
+    for (const ReconstructionPart& part : kParts)
+      part.set(how, std::ranges::count(options.reconstruction_parts, part.name) > 0);
   how.iterations = options.iterations;
   how.seed = std::uint64_t(global.seed);
   how.threads = global.threads;
   how.progress = progress;
   QuantizedGraph quantized{std::move(model.graph), std::move(*model.plan)};
-  quantized.plan.reconstruction = {reconstruction_name(options.reconstruction), int(images.size()),
-                                   reconstruct(quantized, reference.graph, images, how)};
+  quantized.plan.reconstruction.kind = reconstruction_name(options.reconstruction);
+  quantized.plan.reconstruction.images = int(images.size());
+  if (save)
+    how.save = [&] {
+      model.graph = quantized.graph;
+      model.plan = quantized.plan;
+      save(model);
+    };
+  reconstruct(quantized, reference.graph, images, how);
   measure_plan(quantized, reference.graph, images.first(std::min(images.size(), std::size_t(options.images))),
                global.threads);
   model.graph = std::move(quantized.graph);
@@ -135,11 +188,12 @@ std::vector<Tensor> calibration_images(const QuantizeOptions& options, const Pre
   return load_images(calibration_paths(options, std::uint64_t(global.seed)), preprocess, global.threads);
 }
 
-Calibration calibration_of(const QuantizeOptions& options, std::span<const Tensor> images,
+Calibration calibration_of(const QuantizeOptions& options, const Graph& graph, std::span<const Tensor> images,
                            const GlobalOptions& global) {
   return {.images = images,
           .wbits = options.wbits,
           .abits = options.abits,
+          .special_bits = options.ends_bits ? ends_in(graph, *options.ends_bits) : SpecialBits{},
           .threads = global.threads,
           .seed = std::uint64_t(global.seed),
           .signal = options.signal,

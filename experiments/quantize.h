@@ -18,15 +18,17 @@ struct QuantizeOptions {
   int images = 32;    // drawn from it by the seed
   std::string method;
   int wbits = 8, abits = 8;
+  std::optional<int> ends_bits = {};  // of the first and the last layer; nothing: as the others
   std::optional<Signal> signal = {};  // nothing: the method's own
   Flavour flavour = Flavour::kFast;
   bool full = false;
   Reconstruction reconstruction = Reconstruction::kNone;
   int reconstruction_images = 256;  // drawn as the calibration images are, which are the first of them
-  int iterations = 500;             // of each piece
+  std::vector<std::string> reconstruction_parts;  // by name; none: those of the kind
+  int iterations = 500;                           // of each piece
 };
 
-/// Adds --calib, --images, --signal, --search and --full.
+/// Adds --calib, --images, --ends-bits, --signal, --search and --full.
 void add_calibration_options(CLI::App& command, QuantizeOptions& options);
 
 /// Of all methods, or without the variants of the ablation.
@@ -46,21 +48,26 @@ std::vector<std::string> calibration_paths(const QuantizeOptions& options, std::
 std::vector<Tensor> calibration_images(const QuantizeOptions& options, const Preprocess& preprocess,
                                        const GlobalOptions& global);
 
-/// What the options say to a method. The images must outlive it.
-Calibration calibration_of(const QuantizeOptions& options, std::span<const Tensor> images,
+/// What the options say to a method about this float network. The images must outlive it.
+Calibration calibration_of(const QuantizeOptions& options, const Graph& graph, std::span<const Tensor> images,
                            const GlobalOptions& global);
 
-/// Adds --reconstruct, --reconstruct-images and --iterations.
+/// Adds --reconstruct, --reconstruct-parts, --reconstruct-images and --iterations.
 void add_reconstruction_options(CLI::App& command, QuantizeOptions& options);
 
 /// The images that it learns from; none without --reconstruct.
 std::vector<Tensor> reconstruction_images(const QuantizeOptions& options, const Preprocess& preprocess,
                                           const GlobalOptions& global);
 
-/// Reconstructs a quantised model, whose float one is `reference`, as the options say.
+/// What reconstruct_model() would do, as a text to compare; empty without --reconstruct.
+std::string reconstruction_text(const QuantizeOptions& options, std::span<const Tensor> images);
+
+/// Reconstructs a quantised model, whose float one is `reference`, as the options say, from the piece on at
+/// which its plan's reconstruction stopped. `save` is called after every piece.
 void reconstruct_model(Model& model, const Model& reference, const QuantizeOptions& options,
                        std::span<const Tensor> images, const GlobalOptions& global,
-                       const std::function<void(const char* stage, double done)>& progress);
+                       const std::function<void(const char* stage, double done)>& progress,
+                       const std::function<void(const Model& so_far)>& save);
 
 /// Runs the method. The result remembers the preprocessing.
 Model quantize_model(Model model, const Preprocess& preprocess, const std::string& method,

@@ -42,6 +42,11 @@ std::vector<Observer> observe_edges(const Graph& graph, const std::vector<Observ
 
 }  // namespace
 
+LayerBits Calibration::bits_of(const Node& node) const {
+  const auto special = special_bits.find(node.name);
+  return special == special_bits.end() ? LayerBits{wbits, abits} : special->second;
+}
+
 std::vector<ObservedEdge> quantizable_edges(const Graph& graph) {
   std::vector<ObservedEdge> edges;
   for (const int index : quantizable_nodes(graph)) {

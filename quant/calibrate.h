@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "nn/run.h"
+#include "quant/layer_bits.h"
 #include "quant/observer.h"
 #include "quant/search.h"
 #include "quant/sensitivity.h"
@@ -18,6 +19,7 @@ namespace qhv {
 struct Calibration {
   std::span<const Tensor> images;
   int wbits = 8, abits = 8;
+  SpecialBits special_bits = {};  // of layers that have others
   int threads = 1;
   std::uint64_t seed = 0;
   std::optional<Signal> signal = {};  // of the methods that weigh errors by sensitivity; nothing: their own
@@ -29,6 +31,8 @@ struct Calibration {
   // earlier run, from the same search, as found.
   std::function<void(const QuantPlan& so_far)> save = {};
   const QuantPlan* found = nullptr;
+
+  LayerBits bits_of(const Node& node) const;
 };
 
 /// An edge to look at, and how finely: as one tensor (axis -1) or by the index of an axis.

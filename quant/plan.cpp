@@ -99,19 +99,21 @@ json to_json(const ReconstructionTrace& trace) {
   for (const PieceTrace& p : trace.pieces)
     pieces.push_back({{"name", p.name},
                       {"before", p.before},
+                      {"corrected", p.corrected},
                       {"after", p.after},
                       {"flipped", p.flipped},
                       {"free", p.free},
                       {"iterations", p.iterations},
-                      {"kept", p.kept}});
+                      {"kept", p.kept},
+                      {"diverged", p.diverged}});
   return {{"kind", trace.kind}, {"images", trace.images}, {"pieces", pieces}};
 }
 
 ReconstructionTrace reconstruction_trace(const json& j) {
   ReconstructionTrace trace{j.at("kind"), j.at("images"), {}};
   for (const json& p : j.at("pieces"))
-    trace.pieces.push_back({p.at("name"), p.at("before"), p.at("after"), p.at("flipped"), p.at("free"),
-                            p.at("iterations"), p.at("kept")});
+    trace.pieces.push_back({p.at("name"), p.at("before"), p.at("corrected"), p.at("after"), p.at("flipped"),
+                            p.at("free"), p.at("iterations"), p.at("kept"), p.at("diverged")});
   return trace;
 }
 

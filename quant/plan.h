@@ -35,11 +35,12 @@ struct SearchScore {
 /// What reconstruction (reconstruction/reconstruct.h) made of a piece: its error, and how many weights
 /// between two codes do not go to the nearer one.
 struct PieceTrace {
-  std::string name;  // of the piece's last node
-  double before = 0, after = 0;
+  std::string name;                             // of the piece's last node
+  double before = 0, corrected = 0, after = 0;  // corrected: by least squares, before gradients
   std::int64_t flipped = 0, free = 0;
   int iterations = 0;
-  bool kept = false;  // the start, because the end was no better
+  bool kept = false;      // the start, because the end was no better
+  bool diverged = false;  // learning met a gradient that is not finite
   bool operator==(const PieceTrace&) const = default;
 };
 

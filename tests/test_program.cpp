@@ -143,6 +143,32 @@ TEST_CASE("program: a search that was killed goes on where it was, and only that
   std::filesystem::remove(w.folder / "killed.safetensors.search");
 }
 
+TEST_CASE("program: a reconstruction that was killed goes on where it was") {
+  const Workplace& w = workplace();
+  const std::string command =
+      "quantize model.safetensors --calib val --images 4 --res 64 --method minmax --wbits 4 --ends-bits 8"
+      " --reconstruct erq --reconstruct-images 8";
+  REQUIRE(w.run(command + " --out whole.safetensors").code == 0);
+  const std::string killed = concat(
+      "{ ", QHV_PROGRAM, " ", command,
+      " --out killed.safetensors & p=$!; while [ ! -e killed.safetensors.reconstruct ]; do sleep 0.01; "
+      "done; kill -9 $p; wait $p; } > log 2>&1;");
+  CHECK(w.run(command + " --iterations 3 --out killed.safetensors", killed).code == 1);
+  const Outcome resumed = w.run(command + " --out killed.safetensors");
+  CHECK(resumed.code == 0);
+  CHECK(resumed.err.find("goes on from killed.safetensors.reconstruct") != std::string::npos);
+  CHECK(text_of(w.folder / "killed.safetensors") == text_of(w.folder / "whole.safetensors"));
+  for (const char* left : {"killed.safetensors.search", "killed.safetensors.reconstruct"})
+    CHECK(!std::filesystem::exists(w.folder / left));
+  const json layers = w.result("info whole.safetensors").at("layers");
+  std::vector<int> weight_bits;
+  for (const json& row : layers)
+    if (row.at("tensor") == "weight") weight_bits.push_back(row.at("bits"));
+  CHECK(weight_bits.front() == 8);
+  CHECK(weight_bits.back() == 8);
+  CHECK(std::ranges::count(weight_bits, 4) == std::ssize(weight_bits) - 2);
+}
+
 TEST_CASE("program: reconstruction, and what info tells of it") {
   const std::string quantize =
       "quantize model.safetensors --calib val --out r.safetensors --method minmax --wbits 4"

@@ -7,12 +7,13 @@
 namespace qhv {
 
 QuantizedGraph quantize_easyquant(const Graph& graph, const Calibration& calibration) {
-  const auto space = [](const Node&, const SeenNode& seen, const Calibration& c) {
+  const auto space = [](const Node& node, const SeenNode& seen, const Calibration& c) {
+    const LayerBits bits = c.bits_of(node);
     SearchSpace space;
     for (const SeenInput& input : seen.inputs)
-      space.inputs.push_back({input_family(Scheme::kSymmetric, Granularity::kTensor, input, c.abits)});
+      space.inputs.push_back({input_family(Scheme::kSymmetric, Granularity::kTensor, input, bits.input)});
     if (!seen.weight.empty())
-      space.weight.push_back(weight_family(Scheme::kSymmetric, Granularity::kTensor, seen, c.wbits));
+      space.weight.push_back(weight_family(Scheme::kSymmetric, Granularity::kTensor, seen, bits.weight));
     return space;
   };
   return search_network(graph, calibration,

@@ -70,7 +70,7 @@ QuantizedGraph quantize_fqvit(const Graph& graph, const Calibration& calibration
     const Node& node = graph.nodes[std::size_t(find_node(graph, layer.node))];
     for (std::size_t slot = 0; slot < node.inputs.size(); ++slot)
       if (std::holds_alternative<Softmax>(graph.nodes[std::size_t(node.inputs[slot])].op))
-        layer.inputs[slot].quantizer = logarithmic(1, 1, calibration.abits);
+        layer.inputs[slot].quantizer = logarithmic(1, 1, calibration.bits_of(node).input);
   }
   if (calibration.full) plan_norms(graph, calibration, plan);
   return apply_plan(graph, std::move(plan));

@@ -47,7 +47,7 @@ bool is_scaled(const Node& node) {
 struct Layer {
   Tensor weight, x, y;
   std::vector<Range> ranges;  // of x by channel, over all images
-  int wbits, abits;
+  LayerBits bits;
   std::uint64_t seed;
 };
 
@@ -59,8 +59,8 @@ Parameters parameters(const Layer& layer, const std::vector<float>& alpha) {
   Range whole;
   for (std::size_t c = 0; c < alpha.size(); ++c)
     whole = merge(whole, {layer.ranges[c].lo / double(alpha[c]), layer.ranges[c].hi / double(alpha[c])});
-  return {affine_params({whole}, layer.abits),
-          symmetric_params(channel_ranges(multiply_channels(layer.weight, alpha), 0), layer.wbits, 0)};
+  return {affine_params({whole}, layer.bits.input),
+          symmetric_params(channel_ranges(multiply_channels(layer.weight, alpha), 0), layer.bits.weight, 0)};
 }
 
 /// The mean squared error over the whole sample.
@@ -231,8 +231,7 @@ std::vector<Layer> sample_layers(const Graph& graph, const std::vector<int>& nod
                       .x = {},
                       .y = {},
                       .ranges = {},
-                      .wbits = calibration.wbits,
-                      .abits = calibration.abits,
+                      .bits = calibration.bits_of(node),
                       .seed = calibration.seed ^ seed_of(node.name)});
   }
   std::vector<std::vector<Tensor>> parts(layers.size(), std::vector<Tensor>(std::size_t(images)));

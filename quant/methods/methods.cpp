@@ -84,12 +84,13 @@ QuantPlan plan_of_ranges(const Graph& graph, const Calibration& calibration, con
   std::size_t edge = 0;
   for (const int index : quantizable_nodes(graph)) {
     const Node& node = graph.nodes[std::size_t(index)];
+    const LayerBits bits = calibration.bits_of(node);
     LayerPlan layer{node.name, op_name(node.op), {}, {}};
     for (std::size_t slot = 0; slot < node.inputs.size(); ++slot, ++edge)
-      layer.inputs.push_back({affine_params(ranges[edge], calibration.abits, edges[edge].axis)});
+      layer.inputs.push_back({affine_params(ranges[edge], bits.input, edges[edge].axis)});
     if (has_weight(node)) {
       const Tensor& weight = graph.params[std::size_t(node.params[0])].value;
-      layer.weight = TensorPlan{symmetric_params(channel_ranges(weight, 0), calibration.wbits, 0)};
+      layer.weight = TensorPlan{symmetric_params(channel_ranges(weight, 0), bits.weight, 0)};
     }
     plan.layers.push_back(std::move(layer));
   }
@@ -104,7 +105,7 @@ QuantizedGraph apply_plan(const Graph& graph, QuantPlan plan) {
 
 EdgeRanges clip_ranges(const Graph& graph, const Calibration& calibration,
                        const std::vector<ObservedEdge>& edges, const EdgeRanges& seen,
-                       const std::function<Range(const Histogram&, const Range&)>& clip) {
+                       const std::function<Range(const Histogram&, const Range&, int bits)>& clip) {
   std::vector<std::size_t> per_tensor;  // indices into edges
   std::vector<ObservedEdge> clipped_edges;
   std::vector<Range> whole_ranges;
@@ -117,8 +118,10 @@ EdgeRanges clip_ranges(const Graph& graph, const Calibration& calibration,
   const std::vector<Histogram> histograms =
       observe_histograms(graph, clipped_edges, whole_ranges, calibration);
   EdgeRanges ranges = seen;
-  for (std::size_t i = 0; i < per_tensor.size(); ++i)
-    ranges[per_tensor[i]] = {clip(histograms[i], whole_ranges[i])};
+  for (std::size_t i = 0; i < per_tensor.size(); ++i) {
+    const Node& node = graph.nodes[std::size_t(clipped_edges[i].edge.node)];
+    ranges[per_tensor[i]] = {clip(histograms[i], whole_ranges[i], calibration.bits_of(node).input)};
+  }
   return ranges;
 }
 

@@ -56,10 +56,11 @@ QuantPlan plan_of_ranges(const Graph& graph, const Calibration& calibration, con
 /// The graph with its weights on the plan's grids.
 QuantizedGraph apply_plan(const Graph& graph, QuantPlan plan);
 
-/// The ranges seen, those of edges per tensor replaced by clip(histogram over the seen range, seen range).
+/// The ranges seen, those of edges per tensor replaced by clip(histogram over the seen range, seen range,
+/// bits of the input).
 EdgeRanges clip_ranges(const Graph& graph, const Calibration& calibration,
                        const std::vector<ObservedEdge>& edges, const EdgeRanges& seen,
-                       const std::function<Range(const Histogram&, const Range&)>& clip);
+                       const std::function<Range(const Histogram&, const Range&, int bits)>& clip);
 
 /// The range that leaves out 0.1 %, 0.01 % or 0.001 % of the values at either end, whichever has the least
 /// squared error under affine quantisation.

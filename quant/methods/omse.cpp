@@ -41,24 +41,23 @@ double channel_error(const Tensor& weight, std::int64_t channel, const QParams& 
 
 QuantizedGraph quantize_omse(const Graph& graph, const Calibration& calibration) {
   const std::vector<ObservedEdge> edges = quantizable_edges(graph);
-  const EdgeRanges ranges =
-      clip_ranges(graph, calibration, edges, observe_ranges(graph, edges, calibration),
-                  [&](const Histogram& h, const Range& range) {
-                    return shrunk(range, [&](const Range& r) {
-                      return h.quantization_error(affine_params({r}, calibration.abits));
-                    });
-                  });
+  const EdgeRanges ranges = clip_ranges(
+      graph, calibration, edges, observe_ranges(graph, edges, calibration),
+      [&](const Histogram& h, const Range& range, int bits) {
+        return shrunk(range, [&](const Range& r) { return h.quantization_error(affine_params({r}, bits)); });
+      });
   QuantPlan plan = plan_of_ranges(graph, calibration, "omse", edges, ranges);
   for (LayerPlan& layer : plan.layers) {
     if (!layer.weight) continue;
     const Node& node = graph.nodes[std::size_t(find_node(graph, layer.node))];
     const Tensor& weight = graph.params[std::size_t(node.params[0])].value;
+    const int bits = calibration.bits_of(node).weight;
     std::vector<Range> of_channels = channel_ranges(weight, 0);
     for (std::size_t c = 0; c < of_channels.size(); ++c)
       of_channels[c] = shrunk(of_channels[c], [&](const Range& r) {
-        return channel_error(weight, std::int64_t(c), symmetric_params({r}, calibration.wbits));
+        return channel_error(weight, std::int64_t(c), symmetric_params({r}, bits));
       });
-    layer.weight->quantizer = symmetric_params(of_channels, calibration.wbits, 0);
+    layer.weight->quantizer = symmetric_params(of_channels, bits, 0);
   }
   return apply_plan(graph, std::move(plan));
 }

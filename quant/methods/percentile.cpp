@@ -24,10 +24,9 @@ Range percentile_range(const Histogram& histogram, int bits) {
 
 QuantizedGraph quantize_percentile(const Graph& graph, const Calibration& calibration) {
   const std::vector<ObservedEdge> edges = quantizable_edges(graph);
-  const EdgeRanges ranges = clip_ranges(graph, calibration, edges, observe_ranges(graph, edges, calibration),
-                                        [&](const Histogram& histogram, const Range&) {
-                                          return percentile_range(histogram, calibration.abits);
-                                        });
+  const EdgeRanges ranges = clip_ranges(
+      graph, calibration, edges, observe_ranges(graph, edges, calibration),
+      [&](const Histogram& histogram, const Range&, int bits) { return percentile_range(histogram, bits); });
   return apply_plan(graph, plan_of_ranges(graph, calibration, "percentile", edges, ranges));
 }
 

@@ -28,18 +28,19 @@ Family twin_family(bool after_softmax, int bits) {
 }
 
 SearchSpace space_of(const Graph& graph, const Node& node, const SeenNode& seen, const Calibration& c) {
+  const LayerBits bits = c.bits_of(node);
   SearchSpace space;
   for (std::size_t slot = 0; slot < seen.inputs.size(); ++slot) {
     const Op& source = graph.nodes[std::size_t(node.inputs[slot])].op;
     const bool softmax = std::holds_alternative<Softmax>(source), silu = std::holds_alternative<Silu>(source);
     const Granularity granularity =
         std::holds_alternative<MatMul>(node.op) ? Granularity::kChannel : Granularity::kTensor;
-    space.inputs.push_back({softmax || silu
-                                ? twin_family(softmax, c.abits)
-                                : input_family(Scheme::kSymmetric, granularity, seen.inputs[slot], c.abits)});
+    space.inputs.push_back(
+        {softmax || silu ? twin_family(softmax, bits.input)
+                         : input_family(Scheme::kSymmetric, granularity, seen.inputs[slot], bits.input)});
   }
   if (seen.weight.empty()) return space;
-  space.weight.push_back(operator_weight_family(node, seen, c.wbits));
+  space.weight.push_back(operator_weight_family(node, seen, bits.weight));
   return space;
 }
 

@@ -62,13 +62,14 @@ std::vector<Family> weight_families(const Node& node, const SeenNode& seen, cons
 
 SearchSpace space_of(const Node& node, const SeenNode& seen, const Calibration& calibration,
                      const Ingredients& with) {
+  const LayerBits bits = calibration.bits_of(node);
   SearchSpace space;
   const bool product = std::holds_alternative<MatMul>(node.op);
   const bool by_channel = product || (with.granularity && is_depthwise(node));
   const bool by_tensor = !by_channel || with.granularity;
   for (const SeenInput& input : seen.inputs)
-    space.inputs.push_back(input_families(input, by_channel, by_tensor, with.scheme, calibration.abits));
-  if (!seen.weight.empty()) space.weight = weight_families(node, seen, with, calibration.wbits);
+    space.inputs.push_back(input_families(input, by_channel, by_tensor, with.scheme, bits.input));
+  if (!seen.weight.empty()) space.weight = weight_families(node, seen, with, bits.weight);
   return space;
 }
 

@@ -11,13 +11,14 @@ namespace qhv {
 namespace {
 
 SearchSpace space_of(const Node& node, const SeenNode& seen, const Calibration& c) {
+  const LayerBits bits = c.bits_of(node);
   SearchSpace space;
   const bool by_channel = is_depthwise(node) || std::holds_alternative<MatMul>(node.op);
   for (const SeenInput& input : seen.inputs)
     space.inputs.push_back({input_family(
-        Scheme::kSymmetric, by_channel ? Granularity::kChannel : Granularity::kTensor, input, c.abits)});
+        Scheme::kSymmetric, by_channel ? Granularity::kChannel : Granularity::kTensor, input, bits.input)});
   if (seen.weight.empty()) return space;
-  space.weight.push_back(operator_weight_family(node, seen, c.wbits));
+  space.weight.push_back(operator_weight_family(node, seen, bits.weight));
   return space;
 }
 

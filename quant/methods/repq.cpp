@@ -58,20 +58,21 @@ QuantizedGraph quantize_repq(const Graph& graph, const Calibration& calibration)
   const EdgeRanges seen = observe_ranges(graph, edges, calibration);
   const EdgeRanges ranges =
       clip_ranges(graph, calibration, edges, seen,
-                  [&](const Histogram& h, const Range&) { return percentile_range(h, calibration.abits); });
+                  [&](const Histogram& h, const Range&, int bits) { return percentile_range(h, bits); });
   QuantPlan plan = plan_of_ranges(graph, calibration, "repq", edges, ranges);
   std::size_t edge = 0;
   for (LayerPlan& layer : plan.layers) {
     const Node& node = graph.nodes[std::size_t(find_node(graph, layer.node))];
+    const LayerBits bits = calibration.bits_of(node);
     for (std::size_t slot = 0; slot < node.inputs.size(); ++slot, ++edge)
       if (std::holds_alternative<Softmax>(graph.nodes[std::size_t(node.inputs[slot])].op))
-        layer.inputs[slot].quantizer = logarithmic(float(seen[edge].front().hi), 2, calibration.abits);
+        layer.inputs[slot].quantizer = logarithmic(float(seen[edge].front().hi), 2, bits.input);
     if (!layer.weight) continue;
     if (normalized_axis(graph, shapes, node) >= 0)
       layer.equalization = scale_ratios(std::get<QParams>(layer.inputs[0].quantizer), ranges[edge - 1]);
     const Tensor& weight = graph.params[std::size_t(node.params[0])].value;
     layer.weight->quantizer =
-        affine_params(channel_ranges(multiply_channels(weight, layer.equalization), 0), calibration.wbits, 0);
+        affine_params(channel_ranges(multiply_channels(weight, layer.equalization), 0), bits.weight, 0);
   }
   return apply_plan(graph, std::move(plan));
 }

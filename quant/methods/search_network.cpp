@@ -163,15 +163,16 @@ class UnitSearch {
   void equalize(std::size_t layer, std::vector<LayerQuantizers>& quantizers) {
     if (recipe_.equalizations.empty() || !has_weight(node(layer)) || is_depthwise(node(layer))) return;
     double least = std::numeric_limits<double>::infinity(), least_coarse = least;
+    const LayerBits bits = calibration_.bits_of(node(layer));
     LayerQuantizers best = quantizers[layer];
     SeenNode best_seen = seen_[layer];
     for (const double exponent : recipe_.equalizations) {
       const SeenNode seen = equalized(graph_, unit_.layers[layer], seen_[layer], exponent);
       std::vector<LayerQuantizers> trial = quantizers;
       trial[layer].equalization = seen.inputs[0].equalization;
-      trial[layer].weight = symmetric_params(seen.weight, calibration_.wbits, 0);
+      trial[layer].weight = symmetric_params(seen.weight, bits.weight, 0);
       const Family families[] = {
-          input_family(Scheme::kAffine, Granularity::kTensor, seen.inputs[0], calibration_.abits)};
+          input_family(Scheme::kAffine, Granularity::kTensor, seen.inputs[0], bits.input)};
       memory_.best.clear();
       Found found =
           search_operand(evaluator_, trial, {layer, 0}, false, families, recipe_.grid, memory_, least_coarse);

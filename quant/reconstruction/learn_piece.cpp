@@ -15,9 +15,9 @@
 namespace qhv {
 namespace {
 
-constexpr int kJudged = 64;      // images by which a piece is judged before and after
 constexpr double kWarmUp = 0.2;  // share of the iterations without regulariser
 constexpr double kBetaFirst = 20, kBetaLast = 2;
+constexpr real kSmallestFactor = 0.1, kLargestFactor = 10;  // of a learnt step
 
 /// What is learnt of one layer.
 struct Learnt {
@@ -41,25 +41,27 @@ std::int64_t factor_count(const LayerPlan& layer, const TensorPlan& input) {
 
 class Learner {
  public:
-  Learner(QuantizedGraph& quantized, const Graph& reference, const Piece& piece,
-          std::span<const PieceSample> samples, const ChannelWeights& weights,
+  Learner(QuantizedGraph& quantized, const Graph& unrounded, const Piece& piece,
+          std::span<const PieceSample> samples, const ChannelWeights& weights, double error,
           const ReconstructOptions& options, std::uint64_t seed)
       : quantized_(quantized),
         piece_(piece),
         samples_(samples),
         weights_(weights),
         options_(options),
-        seed_(seed) {
+        seed_(seed),
+        scale_(error > 0 ? 1 / error : 1) {
     for (const int node : piece.unit.layers) {
-      const Node& n = reference.nodes[std::size_t(node)];
+      const Node& n = unrounded.nodes[std::size_t(node)];
       const auto plan = std::ranges::find(quantized.plan.layers, n.name, &LayerPlan::node);
       require(plan != quantized.plan.layers.end(), "reconstruct", "the plan has no layer ", n.name);
       Learnt& layer = layers_.emplace_back();
       layer.node = node;
       layer.plan = &*plan;
       if (plan->weight) {
-        const Tensor& weight = reference.params[std::size_t(n.params[0])].value;
-        layer.rounding.emplace(weight, uniform(plan->weight->quantizer, n.name), plan->equalization);
+        const Tensor& weight = unrounded.params[std::size_t(n.params[0])].value;
+        if (options.roundings)
+          layer.rounding.emplace(weight, uniform(plan->weight->quantizer, n.name), plan->equalization);
         layer.weight = quantized.graph.params[std::size_t(n.params[0])].value;
         if (options.biases && n.params.size() > 1)
           layer.bias = quantized.graph.params[std::size_t(n.params[1])].value;
@@ -71,67 +73,22 @@ class Learner {
     }
   }
 
-  PieceTrace run() {
-    PieceTrace trace;
-    trace.name = quantized_.graph.nodes[std::size_t(piece_.unit.output())].name;
-    trace.before = error();
-    const std::vector<Learnt> start = layers_;
-    scale_ = trace.before > 0 ? 1 / trace.before : 1;
-    for (int i = 0; i < options_.iterations; ++i) iterate(i);
+  LearntRoundings run() {
+    LearntRoundings result;
+    for (int i = 0; i < options_.iterations; ++i)
+      if (!iterate(i)) return {.diverged = true};
     for (Learnt& layer : layers_) {
       if (!layer.rounding) continue;
       layer.weight = fake_quantize_weight(layer.rounding->rounded_weight(), layer.plan->weight->quantizer,
                                           layer.plan->equalization);
-      trace.flipped += layer.rounding->flipped();
-      trace.free += layer.rounding->free();
+      result.flipped += layer.rounding->flipped();
+      result.free += layer.rounding->free();
     }
-    trace.after = error();
-    trace.iterations = options_.iterations;
-    trace.kept = !(trace.after < trace.before);  // NaN as well
-    if (trace.kept) layers_ = start;
     write();
-    return trace;
+    return result;
   }
 
  private:
-  /// The objective with layers as they stand.
-  double error() const {
-    const std::int64_t count = std::min<std::int64_t>(kJudged, std::ssize(samples_));
-    std::vector<double> errors(std::size_t(count), 0.0);
-    parallel_for(count, options_.threads, [&](std::int64_t i) {
-      Tape tape;
-      const PieceSample& sample = samples_[std::size_t(i)];
-      const Recorded recorded = record_piece(tape, sample, {}, {});
-      for (std::size_t o = 0; o < piece_.outputs.size(); ++o)
-        errors[std::size_t(i)] +=
-            weigh(recorded.node(piece_.outputs[o]).value(), sample.targets[o], o, nullptr);
-    });
-    double sum = 0;
-    for (const double e : errors) sum += e;
-    return sum / double(count);
-  }
-
-  /// The weighted squared error of an output, and its gradient if wanted.
-  double weigh(const Tensor& y, const Tensor& target, std::size_t output, Tensor* gradient) const {
-    const std::vector<double>& weights = weights_[output];
-    const int axis = channel_axis(y);
-    std::int64_t inner = 1;
-    for (int a = axis + 1; a < y.rank(); ++a) inner *= y.dim(a);
-    const std::int64_t channels = y.dim(axis);
-    double sum = 0;
-    for (std::int64_t row = 0; row < y.size() / inner; ++row) {
-      const double w = weights[std::size_t(row % channels)];
-      double squares = 0;
-      for (std::int64_t i = row * inner; i < (row + 1) * inner; ++i) {
-        const double e = double(y[i]) - double(target[i]);
-        squares += e * e;
-        if (gradient) (*gradient)[i] = real(2 * w * e);
-      }
-      sum += w * squares;
-    }
-    return sum;
-  }
-
   /// The stretch for one image. `leaves` gets the Vars whose gradients are wanted, if given.
   Recorded record_piece(Tape& tape, const PieceSample& sample, std::vector<std::optional<Var>>* leaves,
                         const Drop& drop) const {
@@ -178,7 +135,7 @@ class Learner {
     for (std::size_t o = 0; o < piece_.outputs.size(); ++o) {
       const Var y = recorded.node(piece_.outputs[o]);
       Tensor dy(y.shape());
-      weigh(y.value(), sample.targets[o], o, &dy);
+      weighted_error(y.value(), sample.targets[o], weights_[o], &dy);
       for (real& v : dy.values()) v = real(double(v) * scale_ / options_.batch);
       tape.seed(y, std::move(dy));
     }
@@ -203,10 +160,13 @@ class Learner {
     return std::move(parts[0]);
   }
 
-  void iterate(int i) {
+  /// False if a gradient is not finite.
+  bool iterate(int i) {
     for (Learnt& layer : layers_)
       if (layer.rounding) layer.weight = layer.rounding->weight();
     Gradients g = batch_gradients(i);
+    for (const Tensor& gradient : g)
+      if (!std::ranges::all_of(gradient.values(), [](real v) { return std::isfinite(v); })) return false;
     const double done = double(i) / options_.iterations, fade = 0.5 * (1 + std::cos(done * 3.14159265358979));
     std::vector<Tensor> variables;
     std::vector<Tensor*> roundings, steps, biases;
@@ -235,9 +195,12 @@ class Learner {
     optimizer_step(rounding_optimizer_, options_.rounding_lr, roundings, of_roundings, 1);
     if (!biases.empty()) optimizer_step(bias_optimizer_, options_.bias_lr * fade, biases, of_biases, 1);
     if (!steps.empty()) optimizer_step(step_optimizer_, options_.step_lr * fade, steps, of_steps, 1);
+    for (Tensor* factors : steps)
+      for (real& factor : factors->values()) factor = std::clamp(factor, kSmallestFactor, kLargestFactor);
     std::size_t k = 0;
     for (Learnt& layer : layers_)
       if (layer.rounding) layer.rounding->set_variables(std::move(variables[k++]));
+    return true;
   }
 
   static double beta(double done) {
@@ -265,19 +228,18 @@ class Learner {
   const ChannelWeights& weights_;
   const ReconstructOptions& options_;
   std::uint64_t seed_;
+  double scale_;
   std::vector<Learnt> layers_;
-  double scale_ = 1;
   Optimizer rounding_optimizer_ = adam(), bias_optimizer_ = adam(), step_optimizer_ = adam();
 };
 
 }  // namespace
 
-int channel_axis(const Tensor& x) { return x.rank() == 4 ? 1 : x.rank() - 1; }
-
-PieceTrace learn_piece(QuantizedGraph& quantized, const Graph& reference, const Piece& piece,
-                       std::span<const PieceSample> samples, const ChannelWeights& weights,
-                       const ReconstructOptions& options, std::uint64_t index) {
-  return Learner(quantized, reference, piece, samples, weights, options, random_bits(options.seed, index))
+LearntRoundings learn_piece(QuantizedGraph& quantized, const Graph& unrounded, const Piece& piece,
+                            std::span<const PieceSample> samples, const ChannelWeights& weights, double error,
+                            const ReconstructOptions& options, std::uint64_t index) {
+  return Learner(quantized, unrounded, piece, samples, weights, error, options,
+                 random_bits(options.seed, index))
       .run();
 }
 

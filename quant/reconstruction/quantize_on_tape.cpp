@@ -1,5 +1,7 @@
 #include "quant/reconstruction/quantize_on_tape.h"
 
+#include <algorithm>
+
 #include "tensor/ops.h"
 #include "tensor/rng.h"
 #include "tensor/vectorize.h"
@@ -26,18 +28,30 @@ QHV_VECTORIZE double backward_stretch(const real* x, real* dy, std::int64_t coun
   return total;
 }
 
-/// Elements that the drop leaves as they are, one bit each.
-std::vector<std::uint64_t> kept_elements(std::int64_t count, const Drop& drop) {
-  std::vector<std::uint64_t> bits(std::size_t((count + 63) / 64), 0);
-  if (drop.probability <= 0) return bits;
-  for (std::int64_t i = 0; i < count; ++i)
-    bits[std::size_t(i / 64)] |= std::uint64_t(unit_uniform(drop.seed, std::uint64_t(i)) < drop.probability)
-                                 << (i % 64);
-  return bits;
+/// For each element 1 if the drop leaves it as it is, else 0; none without dropping. Eight elements share the
+/// bytes of a random number, so that probabilities are multiples of 1/256.
+std::vector<std::uint8_t> kept_elements(std::int64_t count, const Drop& drop) {
+  std::vector<std::uint8_t> kept(drop.probability > 0 ? std::size_t(count) : 0);
+  const std::uint64_t threshold = std::uint64_t(drop.probability * 256 + 0.5);
+  for (std::size_t first = 0; first < kept.size(); first += 8) {
+    std::uint64_t bits = random_bits(drop.seed, first / 8);
+    for (std::size_t i = first; i < std::min(first + 8, kept.size()); ++i, bits >>= 8)
+      kept[i] = (bits & 255) < threshold;
+  }
+  return kept;
 }
 
-bool is_kept(const std::vector<std::uint64_t>& bits, std::int64_t i) {
-  return bits[std::size_t(i / 64)] >> (i % 64) & 1;
+/// y = x where kept.
+QHV_VECTORIZE void take_kept(const std::uint8_t* kept, const real* x, real* y, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) y[i] = kept[i] ? x[i] : y[i];
+}
+
+/// Splits dy: what passes by the rounding stays, the rest goes to `rounded`.
+QHV_VECTORIZE void split_kept(const std::uint8_t* kept, real* dy, real* rounded, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    rounded[i] = kept[i] ? real(0) : dy[i];
+    dy[i] = kept[i] ? dy[i] : real(0);
+  }
 }
 
 /// Of x by these parameters: dx, and the gradient of each factor.
@@ -75,10 +89,8 @@ Var quantize_on_tape(Var x, const Quantizer& quantizer, std::optional<Var> facto
   const auto* base = std::get_if<QParams>(&quantizer);
   const Quantizer q = base && factors ? Quantizer(with_factors(*base, factors->value())) : quantizer;
   Tensor y = fake_quantize(x.value(), q);
-  std::vector<std::uint64_t> kept = kept_elements(y.size(), drop);
-  if (drop.probability > 0)
-    for (std::int64_t i = 0; i < y.size(); ++i)
-      if (is_kept(kept, i)) y[i] = x.value()[i];
+  std::vector<std::uint8_t> kept = kept_elements(y.size(), drop);
+  if (!kept.empty()) take_kept(kept.data(), x.value().data(), y.data(), y.size());
   if (!base)
     return x.tape->record(TapeOp::kFakeQuantize, std::move(y), {x.id},
                           [x = x.id](Tape& t, Tensor dy) { t.add_gradient(x, std::move(dy)); });
@@ -86,19 +98,20 @@ Var quantize_on_tape(Var x, const Quantizer& quantizer, std::optional<Var> facto
   std::vector<int> inputs{x.id};
   if (factors) inputs.push_back(factors_id);
   return x.tape->record(TapeOp::kFakeQuantize, std::move(y), std::move(inputs),
-                        [x = x.id, factors_id, base = *base, q = std::get<QParams>(q), drop,
+                        [x = x.id, factors_id, base = *base, q = std::get<QParams>(q),
                          kept = std::move(kept)](Tape& t, Tensor dy) {
-                          Tensor rounded_part = dy,
-                                 dfactors(factors_id >= 0 ? t.value(factors_id).shape() : Shape{1});
-                          if (drop.probability > 0)
-                            for (std::int64_t i = 0; i < dy.size(); ++i)
-                              (is_kept(kept, i) ? rounded_part : dy)[i] = 0;
-                          rounded_part = backward(std::move(rounded_part), t.value(x), base, q, dfactors);
+                          Tensor dfactors(factors_id >= 0 ? t.value(factors_id).shape() : Shape{1}), passed;
+                          if (!kept.empty()) {
+                            passed = std::move(dy);
+                            dy = Tensor::uninitialized(passed.shape());
+                            split_kept(kept.data(), passed.data(), dy.data(), dy.size());
+                          }
+                          dy = backward(std::move(dy), t.value(x), base, q, dfactors);
                           if (factors_id >= 0 && t.wants(factors_id))
                             t.add_gradient(factors_id, std::move(dfactors));
                           if (!t.wants(x)) return;
-                          if (drop.probability > 0) accumulate(rounded_part, dy);
-                          t.add_gradient(x, std::move(rounded_part));
+                          if (!kept.empty()) accumulate(dy, passed);
+                          t.add_gradient(x, std::move(dy));
                         });
 }
 

@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <map>
 
-#include "nn/run_tape.h"
 #include "quant/fake_quant.h"
+#include "quant/reconstruction/correct_layers.h"
 #include "quant/reconstruction/learn_piece.h"
+#include "quant/reconstruction/run_piece.h"
 #include "quant/sensitivity.h"
 #include "tensor/parallel.h"
 
@@ -13,6 +14,7 @@ namespace qhv {
 namespace {
 
 constexpr std::size_t kWeighed = 64;  // images from which the channels' weights are taken
+constexpr std::size_t kJudged = 64;   // images by which a piece is judged before and after a change
 
 /// The pieces' channel weights, by piece.
 std::vector<ChannelWeights> channel_weights(const Graph& reference, const QuantizedGraph& quantized,
@@ -50,7 +52,7 @@ std::vector<ChannelWeights> channel_weights(const Graph& reference, const Quanti
   return result;
 }
 
-/// Both networks on all images, a piece at a time: the values that later pieces read, by node and image.
+/// A network on all images, a piece at a time: the values that later pieces read, by node and image.
 class Passage {
  public:
   Passage(std::span<const Tensor> images, int threads) : threads_(threads), values_{{0, {}}} {
@@ -68,18 +70,10 @@ class Passage {
     const std::size_t count = values_.begin()->second.size();
     for (const int node : piece.outputs) values_[node].resize(count);
     parallel_for(std::int64_t(count), threads_, [&](std::int64_t i) {
-      Tape tape;
-      std::map<int, Var> given;
-      for (const int node : piece.unit.externals)
-        given.emplace(node, tape.borrow(values_.at(node)[std::size_t(i)], false));
-      RecordOptions options{.range = piece.unit.range};
-      if (hooks.on_edge)
-        options.on_edge = [&](Edge edge, Var x) -> std::optional<Var> {
-          auto rounded = hooks.on_edge(edge, x.value());
-          return rounded ? std::optional(tape.constant(std::move(*rounded))) : std::nullopt;
-        };
-      const Recorded recorded = record(tape, graph, given, options);
-      for (const int node : piece.outputs) values_.at(node)[std::size_t(i)] = recorded.node(node).value();
+      std::vector<Tensor> y =
+          run_piece(graph, piece.unit, externals(piece.unit, std::size_t(i)), piece.outputs, hooks);
+      for (std::size_t o = 0; o < y.size(); ++o)
+        values_.at(piece.outputs[o])[std::size_t(i)] = std::move(y[o]);
     });
   }
 
@@ -95,42 +89,131 @@ class Passage {
   std::map<int, std::vector<Tensor>> values_;
 };
 
+/// A piece on its way: what is tried is kept where it lowers the error.
+class Improvement {
+ public:
+  Improvement(QuantizedGraph& quantized, const Piece& piece, std::span<const PieceSample> samples,
+              const ChannelWeights& weights, int threads)
+      : quantized_(quantized),
+        piece_(piece),
+        samples_(samples.first(std::min(samples.size(), kJudged))),
+        weights_(weights),
+        threads_(threads),
+        error_(measured()) {}
+
+  double error() const { return error_; }
+
+  /// Whether `change` has lowered the error; otherwise everything is as before it.
+  template <typename Change>
+  bool attempt(Change change) {
+    const std::vector<Param> params = quantized_.graph.params;
+    const std::vector<LayerPlan> layers = quantized_.plan.layers;
+    change();
+    const double after = measured();
+    if (after < error_) {  // not if NaN
+      error_ = after;
+      return true;
+    }
+    quantized_.graph.params = params;
+    quantized_.plan.layers = layers;
+    return false;
+  }
+
+ private:
+  double measured() const { return piece_error(quantized_, piece_, samples_, weights_, threads_); }
+
+  QuantizedGraph& quantized_;
+  const Piece& piece_;
+  std::span<const PieceSample> samples_;
+  const ChannelWeights& weights_;
+  int threads_;
+  double error_;
+};
+
+/// Improves a piece by all that the options ask for.
+PieceTrace improve(QuantizedGraph& quantized, const Graph& reference, const Piece& piece,
+                   std::span<const PieceSample> samples, const ChannelWeights& weights,
+                   const ReconstructOptions& options, std::uint64_t index) {
+  Improvement improvement(quantized, piece, samples, weights, options.threads);
+  PieceTrace trace;
+  trace.name = quantized.graph.nodes[std::size_t(piece.unit.output())].name;
+  trace.before = improvement.error();
+  Graph unrounded = reference;
+  if (options.ridge || options.descent) {
+    const bool better = improvement.attempt([&] {
+      correct_layers(quantized, unrounded, reference, piece, samples,
+                     {.ridge = options.ridge, .descent = options.descent, .threads = options.threads});
+    });
+    if (!better) unrounded = reference;
+  }
+  trace.corrected = improvement.error();
+  bool improved = trace.corrected < trace.before;
+  if (options.roundings || options.steps || options.biases)
+    improved |= improvement.attempt([&] {
+      const LearntRoundings learnt =
+          learn_piece(quantized, unrounded, piece, samples, weights, improvement.error(), options, index);
+      trace.flipped = learnt.flipped;
+      trace.free = learnt.free;
+      trace.iterations = options.iterations;
+      trace.diverged = learnt.diverged;
+    });
+  if (options.polish)
+    improved |= improvement.attempt([&] {
+      correct_layers(quantized, unrounded, reference, piece, samples,
+                     {.ridge = false, .polish = true, .threads = options.threads});
+    });
+  trace.after = improvement.error();
+  trace.kept = !improved;
+  return trace;
+}
+
 }  // namespace
 
 const char* reconstruction_name(Reconstruction kind) {
-  constexpr const char* kNames[] = {"none", "adaround", "brecq", "qdrop", "bridge"};
+  constexpr const char* kNames[] = {"none", "erq", "adaround", "brecq", "qdrop", "bridge"};
   return kNames[std::size_t(kind)];
 }
 
 ReconstructOptions reconstruct_options(Reconstruction kind) {
   ReconstructOptions options;
-  options.pieces = kind == Reconstruction::kAdaRound ? Pieces::kLayers
+  const bool layers = kind == Reconstruction::kErq || kind == Reconstruction::kAdaRound;
+  options.pieces = layers                            ? Pieces::kLayers
                    : kind == Reconstruction::kBridge ? Pieces::kBridges
                                                      : Pieces::kBlocks;
-  if (kind == Reconstruction::kAdaRound) options.steps = options.biases = false;
+  if (layers) options.steps = options.biases = false;
+  if (kind == Reconstruction::kErq) {
+    options.ridge = options.descent = true;
+    options.roundings = false;
+  }
+  options.polish = kind == Reconstruction::kAdaRound;
   if (kind == Reconstruction::kAdaRound || kind == Reconstruction::kBrecq) options.drop = 0;
   return options;
 }
 
-std::vector<PieceTrace> reconstruct(QuantizedGraph& quantized, const Graph& reference,
-                                    std::span<const Tensor> images, const ReconstructOptions& options) {
+void reconstruct(QuantizedGraph& quantized, const Graph& reference, std::span<const Tensor> images,
+                 const ReconstructOptions& options) {
   const std::vector<Piece> pieces = pieces_of(reference, options.pieces);
   const std::vector<ChannelWeights> weights = channel_weights(reference, quantized, pieces, images, options);
   const std::vector<int> last_use = last_uses(reference);
   Passage exact(images, options.threads), rounded(images, options.threads);
-  std::vector<PieceTrace> traces;
+  std::vector<PieceTrace>& traces = quantized.plan.reconstruction.pieces;
+  std::size_t done = traces.size();
   for (std::size_t p = 0; p < pieces.size(); ++p) {
     const Piece& piece = pieces[p];
     exact.pass(reference, piece, {});
     const bool has_weights = std::ranges::any_of(
         piece.unit.layers, [&](int node) { return has_weight(reference.nodes[std::size_t(node)]); });
-    if (has_weights) {
+    if (has_weights && done > 0) {
+      --done;
+    } else if (has_weights) {
       std::vector<PieceSample> samples(images.size());
       for (std::size_t i = 0; i < images.size(); ++i) {
         samples[i].externals = rounded.externals(piece.unit, i);
+        samples[i].float_externals = exact.externals(piece.unit, i);
         for (const int node : piece.outputs) samples[i].targets.push_back(exact.value(node, i));
       }
-      traces.push_back(learn_piece(quantized, reference, piece, samples, weights[p], options, p));
+      traces.push_back(improve(quantized, reference, piece, samples, weights[p], options, p));
+      if (options.save) options.save();
     }
     rounded.pass(quantized.graph, piece, fake_quant_hooks(quantized.graph, quantized.plan));
     exact.forget(last_use, piece.unit.range.end);
@@ -138,7 +221,6 @@ std::vector<PieceTrace> reconstruct(QuantizedGraph& quantized, const Graph& refe
     if (options.progress)
       options.progress("reconstruct", double(piece.unit.range.end) / double(reference.nodes.size()));
   }
-  return traces;
 }
 
 }  // namespace qhv

@@ -9,7 +9,8 @@
 // and images with labels drawn from the float network (sensitivity.h). For bridge blocks this is Q-HyViT's
 // objective (arXiv 2303.12557, section 3.4) with weights by channel.
 //
-//   adaround   layers, roundings alone                                   (arXiv 2004.10568)
+//   erq        layers, by least squares alone: weights and biases, then codes (arXiv 2407.06794)
+//   adaround   layers, roundings alone, by gradients and then by coordinates (arXiv 2004.10568)
 //   brecq      blocks; roundings, steps and biases together, where the paper learns steps afterwards and no
 //              biases                                                    (arXiv 2102.05426)
 //   qdrop      the same, while activations are left unrounded at random  (arXiv 2203.05740)
@@ -31,15 +32,16 @@
 
 namespace qhv {
 
-enum class Reconstruction { kNone, kAdaRound, kBrecq, kQDrop, kBridge };
+enum class Reconstruction { kNone, kErq, kAdaRound, kBrecq, kQDrop, kBridge };
 
-/// "none", "adaround", "brecq", "qdrop", "bridge".
+/// "none", "erq", "adaround", "brecq", "qdrop", "bridge".
 const char* reconstruction_name(Reconstruction kind);
 
 struct ReconstructOptions {
   Pieces pieces = Pieces::kBridges;
-  bool steps = true;     // of activations are learnt
-  bool biases = true;    // are learnt
+  bool ridge = false, descent = false;  // least squares by layer before the gradients (correct_layers.h)
+  bool polish = false;  // coordinate descent from where gradients end, for pieces of one layer
+  bool roundings = true, steps = true, biases = true;  // what is learnt by gradients; steps: of activations
   double drop = 0.5;     // probability that an activation stays unrounded while learning
   int iterations = 500;  // of each piece
   int batch = 16;        // images of an iteration
@@ -48,14 +50,17 @@ struct ReconstructOptions {
   std::uint64_t seed = 0;
   int threads = 1;
   std::function<void(const char* stage, double done)> progress = {};
+  std::function<void()> save = {};  // called after every piece
 };
 
 /// What the kind stands for.
 ReconstructOptions reconstruct_options(Reconstruction kind);
 
-/// Improves a quantised network whose weights `reference` has in float. Returns what became of each piece
-/// that has weights, in graph order, for QuantPlan::reconstruction.
-std::vector<PieceTrace> reconstruct(QuantizedGraph& quantized, const Graph& reference,
-                                    std::span<const Tensor> images, const ReconstructOptions& options);
+/// Improves a quantised network whose weights `reference` has in float. What became of each piece that has
+/// weights is appended to the plan's reconstruction, in graph order. Pieces that are there already are taken
+/// as done: an interrupted reconstruction goes on behind them, with the same images and options to the same
+/// bits.
+void reconstruct(QuantizedGraph& quantized, const Graph& reference, std::span<const Tensor> images,
+                 const ReconstructOptions& options);
 
 }  // namespace qhv
