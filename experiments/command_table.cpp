@@ -6,6 +6,7 @@
 #include "experiments/commands.h"
 #include "experiments/comparison.h"
 #include "experiments/gnuplot.h"
+#include "experiments/reconstruction_choice.h"
 #include "experiments/table_plot.h"
 #include "experiments/table_report.h"
 #include "tensor/file.h"
@@ -69,6 +70,7 @@ void table(const Options& options, const GlobalOptions& global) {
   ComparisonOptions comparison = options.comparison;
   require_field(comparison.calibration.calib, "--calib");
   require_field(comparison.data, "--data");
+  for (const std::string& method : methods_meant(options.methods)) parse_recipe(method, "--methods");
   comparison.rows = wanted_rows(options, global.seed);
   if (!options.markdown.empty()) require_writable(options.markdown);
   if (!options.plot.empty()) {
@@ -95,18 +97,16 @@ void add_table(CLI::App& app, const GlobalOptions& global) {
       app.add_subcommand("table", "Compare methods and bit widths over models; goes on where it stopped");
   command->add_option("--models", options->models, "Float checkpoints")->required()->option_text("FILE...");
   add_calibration_options(*command, comparison.calibration);
+  add_reconstruction_options(*command, comparison.calibration);
   command->add_option("--data", comparison.data, "Folder with one folder for each class, or synthetic images")
       ->required()
       ->option_text("DIR or synthetic:SPLIT[:COUNT]");
-  std::vector<std::string> words = method_names();
-  words.push_back(kAblation);
   command
       ->add_option("--methods", options->methods,
                    concat("Default: all but those of the ablation; \"", kAblation, "\": these and qhyvit. ",
                           method_help()))
       ->delimiter(',')
-      ->check(CLI::IsMember(words))
-      ->option_text("METHOD,...");
+      ->option_text("METHOD[+KIND],...");
   command->add_option("--bits", options->bits, "Bits of weights and activations, as in 8/8,6/6")
       ->required()
       ->delimiter(',')

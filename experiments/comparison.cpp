@@ -8,6 +8,7 @@
 
 #include "experiments/evaluate.h"
 #include "experiments/progress.h"
+#include "experiments/reconstruction_choice.h"
 #include "experiments/timing.h"
 #include "models/generated.h"
 #include "models/runner.h"
@@ -49,6 +50,9 @@ std::string settings_text(const TableKey& key, const ComparisonOptions& options,
     text = concat("calib=", how.calib, ":", how.images,
                   " signal=", how.signal ? signal_name(*how.signal) : "default",
                   " search=", flavour_name(how.flavour), " ");
+  if (key.method != kFloatMethod && how.ends_bits) text += concat("ends=", *how.ends_bits, " ");
+  if (key.method.find('+') != std::string::npos)
+    text += concat("learn=", how.reconstruction_images, "x", how.iterations, " ");
   return text +
          concat("data=", options.data, ":", subject.samples.size(), " ", preprocess_text(subject.preprocess));
 }
@@ -131,8 +135,10 @@ class Comparison {
   }
 
   Model quantized_by(const TableKey& key, const Subject& subject, const Report& report) const {
+    const Recipe recipe = parse_recipe(key.method, "--methods");
     QuantizeOptions how = options_.calibration;
-    how.method = key.method;
+    how.method = recipe.method;
+    how.reconstruction = recipe.reconstruction;
     how.wbits = key.wbits;
     how.abits = key.abits;
     how.full = key.full;
@@ -141,7 +147,10 @@ class Comparison {
     const std::vector<Tensor> images = calibration_images(how, subject.preprocess, global);
     Calibration calibration = calibration_of(how, subject.model.graph, images, global);
     calibration.progress = report;
-    return quantize_model(subject.model, subject.preprocess, key.method, calibration);
+    Model model = quantize_model(subject.model, subject.preprocess, how.method, calibration);
+    reconstruct_model(model, subject.model, how, reconstruction_images(how, subject.preprocess, global),
+                      global, report, {});
+    return model;
   }
 
   void measure(TableRow& row, const Model& model, Subject& subject, const Report& report) {

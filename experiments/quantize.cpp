@@ -2,6 +2,7 @@
 
 #include "data/dataset.h"
 #include "experiments/evaluate.h"
+#include "experiments/reconstruction_choice.h"
 #include "quant/fake_quant.h"
 #include "quant/methods/methods.h"
 
@@ -13,26 +14,6 @@ std::map<std::string, Signal> signal_names() {
   for (const Signal signal :
        {Signal::kNone, Signal::kQuantized, Signal::kFisher, Signal::kPerturbation, Signal::kLowRank})
     names.emplace(signal_name(signal), signal);
-  return names;
-}
-
-struct ReconstructionPart {
-  const char* name;
-  void (*set)(ReconstructOptions& options, bool on);
-};
-
-constexpr ReconstructionPart kParts[] = {
-    {"ridge", [](ReconstructOptions& o, bool on) { o.ridge = on; }},
-    {"descent", [](ReconstructOptions& o, bool on) { o.descent = on; }},
-    {"roundings", [](ReconstructOptions& o, bool on) { o.roundings = on; }},
-    {"steps", [](ReconstructOptions& o, bool on) { o.steps = on; }},
-    {"biases", [](ReconstructOptions& o, bool on) { o.biases = on; }},
-    {"drop", [](ReconstructOptions& o, bool on) { o.drop = on ? ReconstructOptions().drop : 0; }},
-};
-
-std::vector<std::string> part_names() {
-  std::vector<std::string> names;
-  for (const ReconstructionPart& part : kParts) names.push_back(part.name);
   return names;
 }
 
@@ -67,67 +48,42 @@ void add_calibration_options(CLI::App& command, QuantizeOptions& options) {
 }
 
 void add_reconstruction_options(CLI::App& command, QuantizeOptions& options) {
-  std::map<std::string, Reconstruction> kinds;
-  for (const Reconstruction kind : {Reconstruction::kNone, Reconstruction::kErq, Reconstruction::kAdaRound,
-                                    Reconstruction::kBrecq, Reconstruction::kQDrop, Reconstruction::kBridge})
-    kinds.emplace(reconstruction_name(kind), kind);
   command
       .add_option(
-          "--reconstruct", options.reconstruction,
-          "Then choose how weights are rounded: none (default); erq, layer by layer by least squares; "
-          "adaround, layer by layer by gradients; brecq, block by "
-          "block, with steps of activations and biases; qdrop, the same while activations are dropped; "
-          "bridge, the same with bridge blocks as pieces of their own")
-      ->transform(CLI::CheckedTransformer(kinds, CLI::ignore_case))
-      ->option_text("KIND");
-  command
-      .add_option(
-          "--reconstruct-parts", options.reconstruction_parts,
-          "Instead of what the kind consists of: ridge (weights take back the errors of activations), "
-          "descent (codes by coordinates, by layer), roundings, steps, biases (learnt by gradients), drop "
-          "(of activations while learning)")
-      ->delimiter(',')
-      ->check(CLI::IsMember(part_names()))
-      ->option_text("PART,...");
-  command
-      .add_option("--reconstruct-images", options.reconstruction_images,
-                  "Images of --calib that it learns from, those of --images among them (default 256)")
+          "--reconstruct-images", options.reconstruction_images,
+          "Images of --calib that reconstruction learns from, those of --images among them (default 256)")
       ->check(CLI::Range(1, 1000000));
-  command.add_option("--iterations", options.iterations, "Steps of gradient for each piece (default 500)")
+  command
+      .add_option("--iterations", options.iterations,
+                  "Steps of gradient for each piece of a reconstruction (default 500)")
       ->check(CLI::Range(1, 1000000));
 }
 
 std::vector<Tensor> reconstruction_images(const QuantizeOptions& options, const Preprocess& preprocess,
                                           const GlobalOptions& global) {
-  if (options.reconstruction == Reconstruction::kNone) return {};
+  if (options.reconstruction == kNoReconstruction) return {};
   QuantizeOptions more = options;
   more.images = options.reconstruction_images;
   return calibration_images(more, preprocess, global);
 }
 
-std::string reconstruction_text(const QuantizeOptions& options, std::span<const Tensor> images) {
-  if (options.reconstruction == Reconstruction::kNone) return "";
-  std::string parts;
-  for (const std::string& part : options.reconstruction_parts) parts += concat(" ", part);
-  return concat(reconstruction_name(options.reconstruction), parts, ", ", images.size(), " images, ",
-                options.iterations, " iterations");
+std::string reconstruction_text(const QuantizeOptions& options) {
+  if (options.reconstruction == kNoReconstruction) return "";
+  return concat(options.reconstruction, ":", options.reconstruction_images, "x", options.iterations);
 }
 
 void reconstruct_model(Model& model, const Model& reference, const QuantizeOptions& options,
                        std::span<const Tensor> images, const GlobalOptions& global,
                        const std::function<void(const char* stage, double done)>& progress,
                        const std::function<void(const Model& so_far)>& save) {
-  if (options.reconstruction == Reconstruction::kNone) return;
-  ReconstructOptions how = reconstruct_options(options.reconstruction);
-  if (!options.reconstruction_parts.empty())
-    for (const ReconstructionPart& part : kParts)
-      part.set(how, std::ranges::count(options.reconstruction_parts, part.name) > 0);
+  if (options.reconstruction == kNoReconstruction) return;
+  ReconstructOptions how = parse_reconstruction(options.reconstruction, "--reconstruct");
   how.iterations = options.iterations;
   how.seed = std::uint64_t(global.seed);
   how.threads = global.threads;
   how.progress = progress;
   QuantizedGraph quantized{std::move(model.graph), std::move(*model.plan)};
-  quantized.plan.reconstruction.kind = reconstruction_name(options.reconstruction);
+  quantized.plan.reconstruction.kind = options.reconstruction;
   quantized.plan.reconstruction.images = int(images.size());
   if (save)
     how.save = [&] {
@@ -166,7 +122,8 @@ std::vector<std::string> methods_meant(const std::vector<std::string>& words) {
 std::string method_help() {
   std::string help = "One of";
   for (const Method& method : methods()) help += concat("\n", method.name, ": ", method.summary);
-  return help;
+  return help +
+         concat("\nalso METHOD+KIND, with what --reconstruct does behind it, and\nqhyvit+: ", kBestRecipe);
 }
 
 Model load_float_model(const std::string& path, std::optional<int> res, const GlobalOptions& global) {

@@ -9,9 +9,11 @@
 
 #include "experiments/options.h"
 #include "quant/calibrate.h"
-#include "quant/reconstruction/reconstruct.h"
+#include "quant/mixed_precision.h"
 
 namespace qhv {
+
+inline constexpr const char* kNoReconstruction = "none";
 
 struct QuantizeOptions {
   std::string calib;  // a folder or a synthetic set
@@ -19,13 +21,14 @@ struct QuantizeOptions {
   std::string method;
   int wbits = 8, abits = 8;
   std::optional<int> ends_bits = {};  // of the first and the last layer; nothing: as the others
+  std::optional<double> budget = {};  // share of the cost at 8 bits; nothing: wbits for all
+  BudgetOf budget_of = BudgetOf::kSize;
   std::optional<Signal> signal = {};  // nothing: the method's own
   Flavour flavour = Flavour::kFast;
   bool full = false;
-  Reconstruction reconstruction = Reconstruction::kNone;
+  std::string reconstruction = kNoReconstruction;  // as reconstruction_choice.h says
   int reconstruction_images = 256;  // drawn as the calibration images are, which are the first of them
-  std::vector<std::string> reconstruction_parts;  // by name; none: those of the kind
-  int iterations = 500;                           // of each piece
+  int iterations = 500;             // of each piece
 };
 
 /// Adds --calib, --images, --ends-bits, --signal, --search and --full.
@@ -52,15 +55,16 @@ std::vector<Tensor> calibration_images(const QuantizeOptions& options, const Pre
 Calibration calibration_of(const QuantizeOptions& options, const Graph& graph, std::span<const Tensor> images,
                            const GlobalOptions& global);
 
-/// Adds --reconstruct, --reconstruct-parts, --reconstruct-images and --iterations.
+/// Adds --reconstruct-images and --iterations.
 void add_reconstruction_options(CLI::App& command, QuantizeOptions& options);
 
-/// The images that it learns from; none without --reconstruct.
+/// The images that a reconstruction learns from; none without one.
 std::vector<Tensor> reconstruction_images(const QuantizeOptions& options, const Preprocess& preprocess,
                                           const GlobalOptions& global);
 
-/// What reconstruct_model() would do, as a text to compare; empty without --reconstruct.
-std::string reconstruction_text(const QuantizeOptions& options, std::span<const Tensor> images);
+/// What reconstruct_model() would do, as a text to compare: "bridge:256x500" for 256 images and 500
+/// iterations; empty without reconstruction.
+std::string reconstruction_text(const QuantizeOptions& options);
 
 /// Reconstructs a quantised model, whose float one is `reference`, as the options say, from the piece on at
 /// which its plan's reconstruction stopped. `save` is called after every piece.

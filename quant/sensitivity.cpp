@@ -14,6 +14,8 @@
 namespace qhv {
 namespace {
 
+constexpr std::int64_t kSampleBytes = std::int64_t{1600} << 20;
+
 /// One evaluation of `graph` on one image, to be differentiated at the units' outputs. Inputs of layers are
 /// replaced by replace(edge, x), whose derivative is taken to be that of x. Nothing before the first unit's
 /// output is on the way of a gradient, so early layers, the dearest ones, cost little for late units.
@@ -269,6 +271,22 @@ std::int64_t sample_bytes(const Graph& graph, const Unit& unit) {
   std::int64_t elements = (2 + kFisherDraws) * element_count(shapes[std::size_t(unit.output())]);
   for (const int node : unit.externals) elements += element_count(shapes[std::size_t(node)]);
   return elements * std::int64_t(sizeof(real));
+}
+
+std::vector<std::vector<Unit>> portions(const Graph& graph, const std::vector<Unit>& units,
+                                        std::size_t images) {
+  std::vector<std::vector<Unit>> result;
+  std::int64_t bytes = 0;
+  for (const Unit& unit : units) {
+    const std::int64_t of_unit = sample_bytes(graph, unit) * std::int64_t(images);
+    if (result.empty() || bytes + of_unit > kSampleBytes) {
+      result.emplace_back();
+      bytes = 0;
+    }
+    result.back().push_back(unit);
+    bytes += of_unit;
+  }
+  return result;
 }
 
 }  // namespace qhv

@@ -55,4 +55,8 @@ std::vector<std::vector<UnitSample>> sample_units(const Graph& graph, const Quan
 /// Bytes that sample_units needs for one image of this unit.
 std::int64_t sample_bytes(const Graph& graph, const Unit& unit);
 
+/// Units in portions whose samples of so many images fit into memory together.
+std::vector<std::vector<Unit>> portions(const Graph& graph, const std::vector<Unit>& units,
+                                        std::size_t images);
+
 }  // namespace qhv

@@ -169,6 +169,23 @@ TEST_CASE("program: a reconstruction that was killed goes on where it was") {
   CHECK(std::ranges::count(weight_bits, 4) == std::ssize(weight_bits) - 2);
 }
 
+TEST_CASE("program: bits by layer under a budget") {
+  const Workplace& w = workplace();
+  const std::string command =
+      "quantize model.safetensors --calib val --images 4 --res 64 --method minmax --out m";
+  w.result(command + " --budget 0.7 --ends-bits 8 --budget-curve curve.csv");
+  std::map<int, int> counts;
+  for (const json& row : w.result("info m").at("layers"))
+    if (row.at("tensor") == "weight") ++counts[row.at("bits")];
+  CHECK(counts.size() >= 2);
+  for (const auto& [bits, count] : counts) CHECK((bits == 4 || bits == 6 || bits == 8));
+  const std::string curve = text_of(w.folder / "curve.csv");
+  CHECK(curve.starts_with("budget,share,error,bits\n"));
+  CHECK(std::ranges::count(curve, '\n') == 42);
+  w.result(command + " --budget 0.5 --budget-of bitops");
+  fails(command + " --budget 0.4", {"a budget of 0.4 is below 0.5"});
+}
+
 TEST_CASE("program: reconstruction, and what info tells of it") {
   const std::string quantize =
       "quantize model.safetensors --calib val --out r.safetensors --method minmax --wbits 4"
@@ -183,6 +200,10 @@ TEST_CASE("program: reconstruction, and what info tells of it") {
   CHECK(workplace().result("eval r.safetensors --data val").at("images") == 9);
   fails(quantize + "bridge --reconstruct-images 100", {"val", "has 9 images"});
   is_wrong_usage(quantize + "magic", "--reconstruct");
+  is_wrong_usage(quantize + "bridge:magic", "--reconstruct");
+  is_wrong_usage("quantize model.safetensors --calib val --out r --method minmax+magic", "--method");
+  is_wrong_usage("quantize model.safetensors --calib val --out r --method minmax+erq --reconstruct bridge",
+                 "--reconstruct");
 }
 
 TEST_CASE("program: classify and bench") {

@@ -12,8 +12,6 @@
 namespace qhv {
 namespace {
 
-constexpr std::int64_t kSampleBytes = std::int64_t{1600} << 20;
-
 const Tensor& weight_of(const Graph& graph, int node) {
   return graph.params[std::size_t(graph.nodes[std::size_t(node)].params[0])].value;
 }
@@ -86,23 +84,6 @@ void put_into_plan(const Graph& graph, const Unit& unit, const std::vector<Layer
     layer.equalization = quantizers[i].equalization;
     layer.score = score;
   }
-}
-
-/// Units in portions whose samples fit into memory together.
-std::vector<std::vector<Unit>> portions(const Graph& graph, const std::vector<Unit>& units,
-                                        std::size_t images) {
-  std::vector<std::vector<Unit>> result;
-  std::int64_t bytes = 0;
-  for (const Unit& unit : units) {
-    const std::int64_t of_unit = sample_bytes(graph, unit) * std::int64_t(images);
-    if (result.empty() || bytes + of_unit > kSampleBytes) {
-      result.emplace_back();
-      bytes = 0;
-    }
-    result.back().push_back(unit);
-    bytes += of_unit;
-  }
-  return result;
 }
 
 /// One unit: equalization of each layer first, then the search.

@@ -180,7 +180,8 @@ ReconstructOptions reconstruct_options(Reconstruction kind) {
   options.pieces = layers                            ? Pieces::kLayers
                    : kind == Reconstruction::kBridge ? Pieces::kBridges
                                                      : Pieces::kBlocks;
-  if (layers) options.steps = options.biases = false;
+  if (layers || kind == Reconstruction::kNone) options.steps = options.biases = false;
+  if (kind == Reconstruction::kNone) options.roundings = false;
   if (kind == Reconstruction::kErq) {
     options.ridge = options.descent = true;
     options.roundings = false;
