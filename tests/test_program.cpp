@@ -175,7 +175,8 @@ TEST_CASE("program: bits by layer under a budget") {
       "quantize model.safetensors --calib val --images 4 --res 64 --method minmax --out m";
   w.result(command + " --budget 0.7 --ends-bits 8 --budget-curve curve.csv");
   std::map<int, int> counts;
-  for (const json& row : w.result("info m").at("layers"))
+  const json info = w.result("info m");
+  for (const json& row : info.at("layers"))
     if (row.at("tensor") == "weight") ++counts[row.at("bits")];
   CHECK(counts.size() >= 2);
   for (const auto& [bits, count] : counts) CHECK((bits == 4 || bits == 6 || bits == 8));

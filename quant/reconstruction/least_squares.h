@@ -15,7 +15,8 @@
 namespace qhv {
 
 /// argmin_w error(w) + lambda |w - start|^2 for each output, lambda in units of the mean of G's diagonal.
-/// Throws std::invalid_argument where G + lambda I is not positive definite.
+/// Lambda is raised by factors of ten where G + lambda I is not positive definite. Throws
+/// std::invalid_argument for moments that are not finite.
 Tensor ridge(const Tensor& start, const LayerMoments& moments, double lambda, int threads);
 
 /// The moments with the penalty in them: lambda |w - towards|^2 in the units of ridge().
