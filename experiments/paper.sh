@@ -7,16 +7,22 @@
 #   full       softmax and normalisations too, at 8 and 6 bits: the paper's comparison with FQ-ViT; and HyQ, which is later
 #   ablation   scale, granularity, scheme, bridge block one after the other, at 8 and 6 bits: the paper's ablation
 #
+# and two that the paper does not have, below 8 bits, with the first and the last layer at 8 and 256 images to learn from:
+#
+#   low        the search alone and with what follows it, at 4 x 8 and 4 bits
+#   rounding   what follows it, one ingredient after the other, at the same bits: equalization, bias correction, roundings
+#              layer by layer, by blocks, by bridge blocks, biases, steps, dropping; and least squares
+#
 # The published numbers stand there; those of float32 are timm's.
 #
-#   experiments/paper.sh partial|full|ablation MODELS_DIR CALIB_DIR VAL_DIR OUT_DIR [options of qhyvit table]
+#   experiments/paper.sh partial|full|ablation|low|rounding MODELS_DIR CALIB_DIR VAL_DIR OUT_DIR [options of qhyvit table]
 #
 # MODELS_DIR holds checkpoints (*.safetensors, *.pt) under any names, for example timm's mobilevit_{xxs,xs,s} and
 # mobilevitv2_{050,...,200}; CALIB_DIR training images, VAL_DIR/<class>/* the validation set. cvnets' own ImageNet
 # checkpoints want --bgr, so they need a folder of their own. OUT_DIR gets <table>.csv, .md and .svg. Interrupted, the same
 # command goes on where it stopped. Options that are given replace those below; --limit 1000 is a first impression.
 set -eu
-usage="usage: $0 partial|full|ablation MODELS_DIR CALIB_DIR VAL_DIR OUT_DIR [options of qhyvit table]"
+usage="usage: $0 partial|full|ablation|low|rounding MODELS_DIR CALIB_DIR VAL_DIR OUT_DIR [options of qhyvit table]"
 fail() { echo "$0: $2" >&2; exit "$1"; }
 
 [ $# -ge 5 ] || { echo "$usage" >&2; exit 2; }
@@ -26,9 +32,14 @@ case $table in
   partial) defaults=("--methods easyquant,ptq4vit,repq,fqvit,hyq,qhyvit-released,qhyvit") ;;
   full) defaults=("--methods fqvit,hyq,qhyvit-released,qhyvit" "--full") ;;
   ablation) defaults=("--methods ablation") ;;
+  low) defaults=("--methods percentile,qhyvit,percentile+erq,qhyvit+" "--bits 4/8,4/4" "--ends-bits 8") ;;
+  rounding)
+    bridge=qhyvit+bridge:roundings
+    defaults=("--methods ablation-fisher,ablation-equalization,qhyvit,qhyvit+adaround,qhyvit+brecq:roundings,$bridge,\
+$bridge:biases,$bridge:biases:steps,qhyvit+bridge,qhyvit+erq:descent,qhyvit+erq" "--bits 4/8,4/4" "--ends-bits 8") ;;
   *) echo "$usage" >&2; exit 2 ;;
 esac
-defaults+=("--bits 8/8,6/6" "--images 32" "--seeds 3")
+defaults+=("--bits 8/8,6/6" "--images 32" "--seeds 3")  # the first of a name counts
 
 program=$(dirname "$0")/../build/qhyvit
 [ -x "$program" ] || fail 1 "there is no $program; build it by make"
@@ -40,7 +51,7 @@ mkdir -p "$out"
 
 chosen=()
 for default in "${defaults[@]}"; do
-  case " $* " in *" ${default%% *}"[\ =]*) ;; *) read -ra words <<< "$default"; chosen+=("${words[@]}") ;; esac
+  case " ${chosen[*]} $* " in *" ${default%% *}"[\ =]*) ;; *) read -ra words <<< "$default"; chosen+=("${words[@]}") ;; esac
 done
 exec "$program" table --models "${models[@]}" --calib "$calib" --data "$val" "${chosen[@]}" \
   --out "$out/$table.csv" --markdown "$out/$table.md" --plot "$out/$table.svg" "$@"

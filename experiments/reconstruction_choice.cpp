@@ -16,7 +16,7 @@ struct Kind {
 
 constexpr Kind kKinds[] = {
     {Reconstruction::kNone, "nothing"},
-    {Reconstruction::kErq, "layer by layer, least squares: ridge, descent (arXiv 2407.06794)"},
+    {Reconstruction::kErq, "block by block, least squares by layer: ridge, descent (arXiv 2407.06794)"},
     {Reconstruction::kAdaRound, "layer by layer, gradients: roundings (arXiv 2004.10568)"},
     {Reconstruction::kBrecq, "block by block, gradients: roundings, steps, biases (arXiv 2102.05426)"},
     {Reconstruction::kQDrop, "the same while activations are dropped (arXiv 2203.05740)"},

@@ -94,7 +94,7 @@ class Learner {
                         const Drop& drop) const {
     std::map<int, Var> given;
     for (std::size_t e = 0; e < sample.externals.size(); ++e)
-      given.emplace(piece_.unit.externals[e], tape.borrow(sample.externals[e], false));
+      given.emplace(piece_.unit.externals[e], tape.borrow(*sample.externals[e], false));
     std::map<int, Var> params;                                  // by index
     std::map<std::pair<int, int>, std::optional<Var>> factors;  // by node and slot
     const auto leaf = [&](const Tensor& value) -> std::optional<Var> {
@@ -135,7 +135,7 @@ class Learner {
     for (std::size_t o = 0; o < piece_.outputs.size(); ++o) {
       const Var y = recorded.node(piece_.outputs[o]);
       Tensor dy(y.shape());
-      weighted_error(y.value(), sample.targets[o], weights_[o], &dy);
+      weighted_error(y.value(), *sample.targets[o], weights_[o], &dy);
       for (real& v : dy.values()) v = real(double(v) * scale_ / options_.batch);
       tape.seed(y, std::move(dy));
     }

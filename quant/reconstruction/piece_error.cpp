@@ -38,7 +38,7 @@ double piece_error(const QuantizedGraph& quantized, const Piece& piece, std::spa
     const std::vector<Tensor> y =
         run_piece(quantized.graph, piece.unit, sample.externals, piece.outputs, hooks);
     for (std::size_t o = 0; o < y.size(); ++o)
-      errors[std::size_t(i)] += weighted_error(y[o], sample.targets[o], weights[o], nullptr);
+      errors[std::size_t(i)] += weighted_error(y[o], *sample.targets[o], weights[o], nullptr);
   });
   double sum = 0;
   for (const double e : errors) sum += e;

@@ -9,11 +9,12 @@
 
 namespace qhv {
 
-/// A piece for one image: what it reads in either network, and what it ought to put out.
+/// A piece for one image: what it reads in either network, and what it ought to put out. The tensors belong
+/// to whoever made the sample.
 struct PieceSample {
-  std::vector<Tensor> externals;        // as Unit::externals, of the quantised network
-  std::vector<Tensor> float_externals;  // of the float network
-  std::vector<Tensor> targets;          // as Piece::outputs, of the float network
+  std::vector<const Tensor*> externals;        // as Unit::externals, of the quantised network
+  std::vector<const Tensor*> float_externals;  // of the float network
+  std::vector<const Tensor*> targets;          // as Piece::outputs, of the float network
 };
 
 /// By output of the piece, by channel: how much errors matter.

@@ -55,29 +55,29 @@ std::vector<ChannelWeights> channel_weights(const Graph& reference, const Quanti
 /// A network on all images, a piece at a time: the values that later pieces read, by node and image.
 class Passage {
  public:
-  Passage(std::span<const Tensor> images, int threads) : threads_(threads), values_{{0, {}}} {
-    values_[0].assign(images.begin(), images.end());
+  /// The images must outlive it.
+  Passage(std::span<const Tensor> images, int threads) : images_(images), threads_(threads) {}
+
+  const Tensor& value(int node, std::size_t image) const {
+    return node == 0 ? images_[image] : values_.at(node)[image];
   }
 
-  std::vector<Tensor> externals(const Unit& unit, std::size_t image) const {
-    std::vector<Tensor> result;
-    for (const int node : unit.externals) result.push_back(values_.at(node)[image]);
+  std::vector<const Tensor*> values(const std::vector<int>& nodes, std::size_t image) const {
+    std::vector<const Tensor*> result;
+    for (const int node : nodes) result.push_back(&value(node, image));
     return result;
   }
 
   /// Computes the piece's outputs from its externals, for all images.
   void pass(const Graph& graph, const Piece& piece, const RunHooks& hooks) {
-    const std::size_t count = values_.begin()->second.size();
-    for (const int node : piece.outputs) values_[node].resize(count);
-    parallel_for(std::int64_t(count), threads_, [&](std::int64_t i) {
+    for (const int node : piece.outputs) values_[node].resize(images_.size());
+    parallel_for(std::ssize(images_), threads_, [&](std::int64_t i) {
       std::vector<Tensor> y =
-          run_piece(graph, piece.unit, externals(piece.unit, std::size_t(i)), piece.outputs, hooks);
+          run_piece(graph, piece.unit, values(piece.unit.externals, std::size_t(i)), piece.outputs, hooks);
       for (std::size_t o = 0; o < y.size(); ++o)
         values_.at(piece.outputs[o])[std::size_t(i)] = std::move(y[o]);
     });
   }
-
-  const Tensor& value(int node, std::size_t image) const { return values_.at(node)[image]; }
 
   /// Forgets what no piece from `begin` on reads.
   void forget(const std::vector<int>& last_use, int begin) {
@@ -85,6 +85,7 @@ class Passage {
   }
 
  private:
+  std::span<const Tensor> images_;
   int threads_;
   std::map<int, std::vector<Tensor>> values_;
 };
@@ -176,16 +177,12 @@ const char* reconstruction_name(Reconstruction kind) {
 
 ReconstructOptions reconstruct_options(Reconstruction kind) {
   ReconstructOptions options;
-  const bool layers = kind == Reconstruction::kErq || kind == Reconstruction::kAdaRound;
-  options.pieces = layers                            ? Pieces::kLayers
+  options.pieces = kind == Reconstruction::kAdaRound ? Pieces::kLayers
                    : kind == Reconstruction::kBridge ? Pieces::kBridges
                                                      : Pieces::kBlocks;
-  if (layers || kind == Reconstruction::kNone) options.steps = options.biases = false;
-  if (kind == Reconstruction::kNone) options.roundings = false;
-  if (kind == Reconstruction::kErq) {
-    options.ridge = options.descent = true;
-    options.roundings = false;
-  }
+  options.ridge = options.descent = kind == Reconstruction::kErq;
+  options.roundings = kind != Reconstruction::kErq && kind != Reconstruction::kNone;
+  options.steps = options.biases = options.roundings && kind != Reconstruction::kAdaRound;
   options.polish = kind == Reconstruction::kAdaRound;
   if (kind == Reconstruction::kAdaRound || kind == Reconstruction::kBrecq) options.drop = 0;
   return options;
@@ -208,11 +205,9 @@ void reconstruct(QuantizedGraph& quantized, const Graph& reference, std::span<co
       --done;
     } else if (has_weights) {
       std::vector<PieceSample> samples(images.size());
-      for (std::size_t i = 0; i < images.size(); ++i) {
-        samples[i].externals = rounded.externals(piece.unit, i);
-        samples[i].float_externals = exact.externals(piece.unit, i);
-        for (const int node : piece.outputs) samples[i].targets.push_back(exact.value(node, i));
-      }
+      for (std::size_t i = 0; i < images.size(); ++i)
+        samples[i] = {rounded.values(piece.unit.externals, i), exact.values(piece.unit.externals, i),
+                      exact.values(piece.outputs, i)};
       traces.push_back(improve(quantized, reference, piece, samples, weights[p], options, p));
       if (options.save) options.save();
     }

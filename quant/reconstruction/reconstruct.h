@@ -1,6 +1,6 @@
-// Rounding chosen by gradients, piece by piece (pieces.h): after a method has chosen the quantisers, the
-// roundings of a piece's weights, and if wanted the steps of its activations and its biases, are learnt such
-// that
+// Rounding chosen with regard to its consequences, piece by piece (pieces.h): after a method has chosen the
+// quantisers, the roundings of a piece's weights, and if wanted its biases and the steps of its activations,
+// are chosen such that
 //
 //   sum over outputs and channels of F_c E[(o^ - o)^2]
 //
@@ -9,14 +9,17 @@
 // and images with labels drawn from the float network (sensitivity.h). For bridge blocks this is Q-HyViT's
 // objective (arXiv 2303.12557, section 3.4) with weights by channel.
 //
-//   erq        layers, by least squares alone: weights and biases, then codes (arXiv 2407.06794)
-//   adaround   layers, roundings alone, by gradients and then by coordinates (arXiv 2004.10568)
-//   brecq      blocks; roundings, steps and biases together, where the paper learns steps afterwards and no
-//              biases                                                    (arXiv 2102.05426)
+//   erq        blocks; by least squares alone, layer by layer, weights and biases first and then codes: no
+//              gradients, and a tenth of the time; after ERQ              (arXiv 2407.06794)
+//   adaround   layers; roundings alone, by gradients and then by coordinates (arXiv 2004.10568)
+//   brecq      blocks; roundings, steps and biases together by gradients, where the paper learns steps
+//              afterwards and no biases                                   (arXiv 2102.05426)
 //   qdrop      the same, while activations are left unrounded at random  (arXiv 2203.05740)
 //   bridge     as qdrop, with the bridge blocks as pieces
 //
 // What a full plan (full.h) rounds besides is rounded between the pieces, not while one is learnt.
+//
+// Least squares has the unweighted error of each layer, and before gradients it can be had with all of them.
 //
 // The same seed gives the same bits with any number of threads. A piece that ends worse than it began, or
 // diverges, keeps its start.

@@ -10,7 +10,7 @@ namespace qhv {
 
 /// The values of `wanted` nodes of the unit, or of what it reads, from its externals (Unit::externals). Nodes
 /// behind the last wanted one are not computed. Of the hooks, on_edge is called.
-std::vector<Tensor> run_piece(const Graph& graph, const Unit& unit, std::span<const Tensor> externals,
+std::vector<Tensor> run_piece(const Graph& graph, const Unit& unit, std::span<const Tensor* const> externals,
                               std::span<const int> wanted, const RunHooks& hooks);
 
 }  // namespace qhv
