@@ -22,6 +22,7 @@ using nlohmann::json;
 
 struct Options {
   std::string model, out;
+  bool fast = false;
   std::string budget_curve, budget_plot;  // files, or empty
   QuantizeOptions quantize;
   ImageOptions image;
@@ -30,7 +31,9 @@ struct Options {
 /// The method and what follows it; --reconstruct says the latter for a method alone.
 QuantizeOptions resolved(const Options& options) {
   QuantizeOptions how = options.quantize;
-  const Recipe recipe = parse_recipe(how.method, "--method");
+  if (options.fast && how.method != kBestName)
+    throw CLI::ValidationError("--fast", concat("is for --method ", kBestName, ", not ", how.method));
+  const Recipe recipe = parse_recipe(options.fast ? kFastRecipe : how.method, "--method");
   how.method = recipe.method;
   if (recipe.reconstruction != kNoReconstruction && how.reconstruction != kNoReconstruction)
     throw CLI::ValidationError("--reconstruct", concat("--method says ", recipe.reconstruction, " already"));
@@ -115,6 +118,7 @@ void add_quantize(CLI::App& app, const GlobalOptions& global) {
       ->option_text("FILE");
   QuantizeOptions& how = options->quantize;
   command->add_option("--method", how.method, method_help())->required()->option_text("METHOD[+KIND]");
+  command->add_flag("--fast", options->fast, concat("With --method ", kBestName, ": ", kFastRecipe));
   command
       ->add_option("--reconstruct", how.reconstruction,
                    concat("Then choose how weights are rounded; default none. ", reconstruction_help()))

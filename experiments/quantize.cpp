@@ -122,8 +122,8 @@ std::vector<std::string> methods_meant(const std::vector<std::string>& words) {
 std::string method_help() {
   std::string help = "One of";
   for (const Method& method : methods()) help += concat("\n", method.name, ": ", method.summary);
-  return help +
-         concat("\nalso METHOD+KIND, with what --reconstruct does behind it, and\nqhyvit+: ", kBestRecipe);
+  return help + concat("\nalso METHOD+KIND, with what --reconstruct does behind it, and\n", kBestName, ": ",
+                       kBestRecipe);
 }
 
 Model load_float_model(const std::string& path, std::optional<int> res, const GlobalOptions& global) {

@@ -81,7 +81,7 @@ ReconstructOptions parse_reconstruction(const std::string& word, const char* opt
 }
 
 Recipe parse_recipe(const std::string& word, const char* option) {
-  if (word == "qhyvit+") return parse_recipe(kBestRecipe, option);
+  if (word == kBestName) return parse_recipe(kBestRecipe, option);
   const std::size_t plus = std::min(word.find('+'), word.size());
   Recipe recipe{word.substr(0, plus), plus < word.size() ? word.substr(plus + 1) : "none"};
   const std::vector<std::string> methods = method_names();

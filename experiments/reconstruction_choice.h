@@ -4,7 +4,7 @@
 //   KIND                erq, adaround, brecq, qdrop, bridge (reconstruct.h), or none
 //   KIND:PART:PART...   the same with these parts instead of the kind's own
 //   METHOD+KIND...      a method of quantize and what follows it; in tables the name of a row
-//   qhyvit+             the best recipe there is: kBestRecipe
+//   qhyvit+             the best recipe there is: kBestRecipe; with --fast kFastRecipe
 #pragma once
 
 #include <string>
@@ -18,7 +18,9 @@ struct Recipe {
   std::string method, reconstruction;  // as above; "none" if nothing follows
 };
 
-inline constexpr const char* kBestRecipe = "qhyvit+erq";
+inline constexpr const char* kBestRecipe = "qhyvit+bridge:ridge:descent:roundings:steps:biases:drop";
+inline constexpr const char* kFastRecipe = "qhyvit+erq";
+inline constexpr const char* kBestName = "qhyvit+";
 
 /// Throws CLI::ValidationError in the name of `option`, listing what there is.
 Recipe parse_recipe(const std::string& word, const char* option);

@@ -202,6 +202,7 @@ TEST_CASE("program: reconstruction, and what info tells of it") {
   fails(quantize + "bridge --reconstruct-images 100", {"val", "has 9 images"});
   is_wrong_usage(quantize + "magic", "--reconstruct");
   is_wrong_usage(quantize + "bridge:magic", "--reconstruct");
+  is_wrong_usage(quantize + "bridge --fast", "--fast");
   is_wrong_usage("quantize model.safetensors --calib val --out r --method minmax+magic", "--method");
   is_wrong_usage("quantize model.safetensors --calib val --out r --method minmax+erq --reconstruct bridge",
                  "--reconstruct");
