@@ -21,11 +21,11 @@ struct Options {
 void eval(const Options& options, const GlobalOptions& global) {
   const Model model = load_model(options.model, options.image.res);
   check_engine(global, model);
+  const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
   std::optional<Model> other;
-  if (!options.against.empty()) other = load_model(options.against, options.image.res);
+  if (!options.against.empty()) other = load_model(options.against, preprocess.res);
   if (other && other->classes != model.classes)
     file_error(options.against, "has ", other->classes, " classes, ", options.model, " has ", model.classes);
-  const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
   const std::vector<Sample> samples = labelled_samples(options.data, model.classes, options.limit);
 
   const auto predictions_of = [&](const Model& m) {

@@ -109,6 +109,24 @@ TEST_CASE("program: from a checkpoint to a quantised model's accuracy") {
         {"q.safetensors: is quantised already"});
 }
 
+TEST_CASE("program: eval tells how far two models' answers are apart") {
+  const Workplace& w = workplace();
+  w.result(
+      "quantize model.safetensors --calib val --images 4 --res 64 --method minmax --wbits 3 --out "
+      "far.safetensors");
+  const auto against = [&](const std::string& other) {
+    return w.result("eval far.safetensors --data val --against " + other).at("against");
+  };
+  const json self = against("far.safetensors"), other = against("model.safetensors");
+  CHECK(self.at("agreement") == 1);
+  CHECK(std::abs(self.at("divergence").get<double>()) < 1e-12);
+  CHECK(other.at("divergence") > 1e-6);
+  CHECK(other.at("agreement") <= 1);
+  test::write_generated_checkpoint(w.folder / "five.safetensors", 5, 64);
+  fails("eval far.safetensors --data val --against five.safetensors",
+        {"five.safetensors: has 5 classes, far.safetensors has 3"});
+}
+
 TEST_CASE("program: the same seed gives the same file, with any number of threads") {
   const std::string command =
       "quantize model.safetensors --calib val --method percentile --images 6 --res 64 --seed 7";
