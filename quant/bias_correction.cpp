@@ -44,8 +44,7 @@ class Lockstep {
   /// Adds shift[c] to channel c of what node i put out.
   void shift(int i, int axis, const std::vector<double>& shift) {
     for (Tensor& y : values_[std::size_t(i)]) {
-      std::int64_t inner = 1;
-      for (int a = axis + 1; a < y.rank(); ++a) inner *= y.dim(a);
+      const std::int64_t inner = inner_count(y.shape(), axis);
       for (std::int64_t k = 0; k < y.size(); ++k)
         y[k] = real(double(y[k]) + shift[std::size_t(k / inner) % shift.size()]);
     }
@@ -63,8 +62,7 @@ class Lockstep {
 /// Mean by channel over all images and positions.
 std::vector<double> channel_means(const std::vector<Tensor>& outputs, int axis) {
   const std::int64_t channels = outputs[0].dim(axis);
-  std::int64_t inner = 1;
-  for (int a = axis + 1; a < outputs[0].rank(); ++a) inner *= outputs[0].dim(a);
+  const std::int64_t inner = inner_count(outputs[0].shape(), axis);
   std::vector<double> means(std::size_t(channels), 0.0);
   for (const Tensor& y : outputs)
     for (std::int64_t row = 0; row < y.size() / inner; ++row) {

@@ -160,8 +160,7 @@ std::vector<std::vector<Score>> score_outputs(std::span<const Tensor> outputs, c
   for (const Tensor& output : outputs)
     require(output.shape() == o.shape(), "score", "output ", output.shape(), ", float output ", o.shape());
   const std::int64_t channels = o.dim(axis);
-  std::int64_t inner = 1;
-  for (int i = axis + 1; i < o.rank(); ++i) inner *= o.dim(i);
+  const std::int64_t inner = inner_count(o.shape(), axis);
   if (metric == Metric::kCosine) {
     std::vector<std::vector<Score>> scores;
     for (const Tensor& output : outputs)

@@ -32,8 +32,7 @@ Range range_of(const real* values, std::int64_t count) {
 Range range_of(const Tensor& x) { return range_of(x.data(), x.size()); }
 
 std::vector<Range> channel_ranges(const Tensor& x, int axis) {
-  std::int64_t inner = 1;
-  for (int i = axis + 1; i < x.rank(); ++i) inner *= x.dim(i);
+  const std::int64_t inner = inner_count(x.shape(), axis);
   const std::int64_t channels = x.dim(axis);
   std::vector<Range> ranges(std::size_t(channels), Range{});
   for (std::int64_t i = 0; inner && i < x.size() / inner; ++i) {

@@ -17,8 +17,7 @@ float factor_scale(const QParams& whole, int exponent) {
 FactorErrors factor_errors(const Tensor& x, const QParams& whole, int axis) {
   require(whole.axis < 0, "power of two", "parameters per channel");
   const std::int64_t channels = x.dim(axis);
-  std::int64_t inner = 1;
-  for (int i = axis + 1; i < x.rank(); ++i) inner *= x.dim(i);
+  const std::int64_t inner = inner_count(x.shape(), axis);
   FactorErrors errors(std::size_t(channels), FactorErrors::value_type{});
   for (int exponent = 0; exponent <= kLargestExponent; ++exponent) {
     QParams q = whole;

@@ -22,14 +22,8 @@ QHV_VECTORIZE void fake_quantize_row(const real* src, real* dst, std::int64_t ch
 /// Calls body(index of the parameters, first element, count) for each stretch of x that shares parameters.
 template <typename Body>
 void for_each_stretch(const Shape& shape, const QParams& q, Body body) {
-  std::int64_t outer = 1, groups = 1, inner = 1;
-  for (int i = 0; i < int(shape.size()); ++i) {
-    const std::int64_t extent = shape[std::size_t(i)];
-    if (i < q.axis) outer *= extent;
-    if (i == q.axis) groups = extent / q.group, inner *= q.group;
-    if (i > q.axis) inner *= extent;
-  }
-  for (std::int64_t i = 0; i < outer * groups; ++i) body(std::size_t(i % groups), i * inner, inner);
+  const std::int64_t inner = stretch_size(shape, q), count = element_count(shape);
+  for (std::int64_t i = 0; i * inner < count; ++i) body(std::size_t(i) % q.scale.size(), i * inner, inner);
 }
 
 void check_bits(int bits) {
@@ -49,6 +43,10 @@ Range checked(Range range) {
 }
 
 }  // namespace
+
+std::int64_t stretch_size(const Shape& shape, const QParams& q) {
+  return inner_count(shape, q.axis) * (q.axis < 0 ? 1 : q.group);
+}
 
 const char* scheme_name(const QParams& q) {
   if (q.qmin >= 0) return "affine";

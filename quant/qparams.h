@@ -71,6 +71,10 @@ inline real nearest_code(real x, real scale, real low, real high) {
   return (v + kRound) - kRound;
 }
 
+/// Elements of a tensor that lie together and share parameters: stretch i has those of index i modulo their
+/// number.
+std::int64_t stretch_size(const Shape& shape, const QParams& q);
+
 /// The codes of x, and their values.
 TensorI32 quantize(const Tensor& x, const QParams& q);
 Tensor dequantize(const TensorI32& codes, const QParams& q);

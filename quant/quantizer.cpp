@@ -160,13 +160,10 @@ void fake_quantize_rows(const Quantizer& q, const real* x, real* y, std::int64_t
 double saturated_share(const Tensor& x, const Quantizer& q) {
   const QParams* params = std::get_if<QParams>(&q);
   if (!params || x.size() == 0) return 0;
-  std::int64_t inner = 1;
-  for (int i = std::max(params->axis, -1) + 1; params->axis >= 0 && i < x.rank(); ++i) inner *= x.dim(i);
-  if (params->axis < 0) inner = x.size();
-  const std::int64_t period = std::int64_t(params->scale.size()) * params->group;
+  const std::int64_t inner = stretch_size(x.shape(), *params);
   std::int64_t outside = 0;
   for (std::int64_t row = 0; row < x.size() / inner; ++row) {
-    const std::size_t c = std::size_t(row % period / params->group);
+    const std::size_t c = std::size_t(row) % params->scale.size();
     const real scale = real(params->scale[c]);
     const real low = (real(params->qmin - params->zero_point[c]) - real(0.5)) * scale,
                high = (real(params->qmax - params->zero_point[c]) + real(0.5)) * scale;

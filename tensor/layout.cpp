@@ -5,13 +5,6 @@
 namespace qhv {
 namespace {
 
-/// Elements behind (inner) an axis, one block of which moves together.
-std::int64_t inner_size(const Tensor& x, int axis) {
-  std::int64_t inner = 1;
-  for (int i = axis + 1; i < x.rank(); ++i) inner *= x.dim(i);
-  return inner;
-}
-
 /// Calls move(map offset, token offset) for every element of a [B, C, H, W] map. Tokens transpose the map, so
 /// channels go in blocks: those of one row of the map then fill whole cache lines of the tokens.
 template <typename Move>
@@ -57,10 +50,10 @@ Tensor concat_axis(const std::vector<const Tensor*>& parts, int axis) {
     shape[std::size_t(axis)] += part->dim(axis);
   }
   Tensor y = Tensor::uninitialized(shape);
-  const std::int64_t row = inner_size(y, axis) * y.dim(axis);
+  const std::int64_t row = inner_count(y.shape(), axis) * y.dim(axis);
   std::int64_t start = 0;
   for (const Tensor* part : parts) {
-    const std::int64_t width = inner_size(*part, axis) * part->dim(axis);
+    const std::int64_t width = inner_count(part->shape(), axis) * part->dim(axis);
     for (std::int64_t i = 0; width && i < part->size() / width; ++i)
       std::copy_n(part->data() + i * width, width, y.data() + i * row + start);
     start += width;
@@ -74,7 +67,8 @@ Tensor slice(const Tensor& x, int axis, std::int64_t begin, std::int64_t end) {
   Shape shape = x.shape();
   shape[std::size_t(axis)] = end - begin;
   Tensor y = Tensor::uninitialized(shape);
-  const std::int64_t inner = inner_size(x, axis), width = (end - begin) * inner, row = x.dim(axis) * inner;
+  const std::int64_t inner = inner_count(x.shape(), axis), width = (end - begin) * inner,
+                     row = x.dim(axis) * inner;
   for (std::int64_t i = 0; width && i < y.size() / width; ++i)
     std::copy_n(x.data() + i * row + begin * inner, width, y.data() + i * width);
   return y;
@@ -90,7 +84,8 @@ void slice_accumulate(Tensor& dx, const Tensor& dy, int axis, std::int64_t begin
   shape[std::size_t(axis)] = dy.dim(axis);
   require(dy.shape() == shape && begin >= 0 && begin + dy.dim(axis) <= dx.dim(axis), "slice_accumulate",
           mismatch());
-  const std::int64_t inner = inner_size(dx, axis), width = dy.dim(axis) * inner, row = dx.dim(axis) * inner;
+  const std::int64_t inner = inner_count(dx.shape(), axis), width = dy.dim(axis) * inner,
+                     row = dx.dim(axis) * inner;
   for (std::int64_t i = 0; width && i < dy.size() / width; ++i) {
     const real* src = dy.data() + i * width;
     real* dst = dx.data() + i * row + begin * inner;

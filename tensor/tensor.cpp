@@ -10,6 +10,12 @@ std::ostream& operator<<(std::ostream& out, const Shape& shape) {
   return out << ']';
 }
 
+std::int64_t inner_count(const Shape& shape, int axis) {
+  std::int64_t count = 1;
+  for (std::size_t i = std::size_t(axis + 1); i < shape.size(); ++i) count *= shape[i];
+  return count;
+}
+
 std::int64_t element_count(const Shape& shape) {
   constexpr std::int64_t kLimit = std::int64_t{1} << 62;
   std::int64_t count = 1;

@@ -51,6 +51,10 @@ std::ostream& operator<<(std::ostream& out, const Shape& shape);
 /// Product of the extents. Throws on a negative extent or a product beyond 2^62.
 std::int64_t element_count(const Shape& shape);
 
+/// Product of the extents behind `axis`: the elements that lie together for each index of it. Of all extents
+/// for axis -1.
+std::int64_t inner_count(const Shape& shape, int axis);
+
 template <typename T>
 class TensorOf {
  public:

@@ -19,8 +19,7 @@ constexpr std::size_t kHeldOut = 4;   // every fourth image chooses lambda, the 
 /// y - bias, by channel.
 Tensor without_bias(Tensor y, const Tensor& bias) {
   const int axis = channel_axis(y);
-  std::int64_t inner = 1;
-  for (int a = axis + 1; a < y.rank(); ++a) inner *= y.dim(a);
+  const std::int64_t inner = inner_count(y.shape(), axis);
   for (std::int64_t i = 0; i < y.size(); ++i) y[i] -= bias[i / inner % bias.size()];
   return y;
 }

@@ -12,8 +12,7 @@ int channel_axis(const Tensor& x) { return x.rank() == 4 ? 1 : x.rank() - 1; }
 double weighted_error(const Tensor& y, const Tensor& target, const std::vector<double>& weights,
                       Tensor* gradient) {
   const int axis = channel_axis(y);
-  std::int64_t inner = 1;
-  for (int a = axis + 1; a < y.rank(); ++a) inner *= y.dim(a);
+  const std::int64_t inner = inner_count(y.shape(), axis);
   const std::int64_t channels = y.dim(axis);
   double sum = 0;
   for (std::int64_t row = 0; row < y.size() / inner; ++row) {

@@ -56,15 +56,10 @@ QHV_VECTORIZE void split_kept(const std::uint8_t* kept, real* dy, real* rounded,
 
 /// Of x by these parameters: dx, and the gradient of each factor.
 Tensor backward(Tensor dy, const Tensor& x, const QParams& base, const QParams& q, Tensor& dfactors) {
-  std::int64_t outer = 1, groups = 1, inner = 1;
-  for (int i = 0; i < x.rank(); ++i) {
-    if (i < q.axis) outer *= x.dim(i);
-    if (i == q.axis) groups = x.dim(i) / q.group, inner *= q.group;
-    if (i > q.axis) inner *= x.dim(i);
-  }
+  const std::int64_t inner = stretch_size(x.shape(), q);
   std::vector<double> sums(std::size_t(dfactors.size()), 0.0);
-  for (std::int64_t i = 0; i < outer * groups; ++i) {
-    const std::size_t g = std::size_t(i % groups);
+  for (std::int64_t i = 0; i < x.size() / inner; ++i) {
+    const std::size_t g = std::size_t(i) % q.scale.size();
     const double of_step =
         backward_stretch(x.data() + i * inner, dy.data() + i * inner, inner, real(q.scale[g]),
                          real(q.qmin - q.zero_point[g]), real(q.qmax - q.zero_point[g]));

@@ -39,8 +39,7 @@ std::vector<ChannelWeights> channel_weights(const Graph& reference, const Quanti
         for (const UnitSample& sample : samples[u]) {
           const Tensor& f = sample.importance;
           const int axis = channel_axis(f);
-          std::int64_t inner = 1;
-          for (int a = axis + 1; a < f.rank(); ++a) inner *= f.dim(a);
+          const std::int64_t inner = inner_count(f.shape(), axis);
           of_output.resize(std::size_t(f.dim(axis)), 0.0);
           for (std::int64_t i = 0; i < f.size(); ++i)
             of_output[std::size_t(i / inner % f.dim(axis))] +=
