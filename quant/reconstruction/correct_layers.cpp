@@ -5,8 +5,8 @@
 
 #include "quant/equalize.h"
 #include "quant/fake_quant.h"
+#include "quant/passage.h"
 #include "quant/reconstruction/least_squares.h"
-#include "quant/reconstruction/run_piece.h"
 #include "tensor/parallel.h"
 
 namespace qhv {
@@ -47,8 +47,8 @@ MeasuredMoments measure(const QuantizedGraph& quantized, const Graph& reference,
         return rounded;
       };
       const int wanted[] = {layer};
-      run_piece(quantized.graph, unit, sample.externals, wanted, hooks);
-      Tensor y = run_piece(reference, unit, sample.float_externals, wanted, {})[0];
+      run_unit(quantized.graph, unit, sample.externals, wanted, hooks);
+      Tensor y = run_unit(reference, unit, sample.float_externals, wanted, {})[0];
       if (options.polish && node.params.size() > 1)
         y = without_bias(std::move(y), quantized.graph.params[std::size_t(node.params[1])].value);
       parts[std::size_t(k)] = layer_moments(node, x, y);

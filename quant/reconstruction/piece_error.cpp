@@ -1,8 +1,7 @@
 #include "quant/reconstruction/piece_error.h"
 
-#include "nn/run_tape.h"
 #include "quant/fake_quant.h"
-#include "quant/reconstruction/run_piece.h"
+#include "quant/passage.h"
 #include "tensor/parallel.h"
 
 namespace qhv {
@@ -35,7 +34,7 @@ double piece_error(const QuantizedGraph& quantized, const Piece& piece, std::spa
   parallel_for(std::ssize(samples), threads, [&](std::int64_t i) {
     const PieceSample& sample = samples[std::size_t(i)];
     const std::vector<Tensor> y =
-        run_piece(quantized.graph, piece.unit, sample.externals, piece.outputs, hooks);
+        run_unit(quantized.graph, piece.unit, sample.externals, piece.outputs, hooks);
     for (std::size_t o = 0; o < y.size(); ++o)
       errors[std::size_t(i)] += weighted_error(y[o], *sample.targets[o], weights[o], nullptr);
   });

@@ -1,14 +1,12 @@
 #include "quant/reconstruction/reconstruct.h"
 
 #include <algorithm>
-#include <map>
 
 #include "quant/fake_quant.h"
+#include "quant/passage.h"
 #include "quant/reconstruction/correct_layers.h"
 #include "quant/reconstruction/learn_piece.h"
-#include "quant/reconstruction/run_piece.h"
 #include "quant/sensitivity.h"
-#include "tensor/parallel.h"
 
 namespace qhv {
 namespace {
@@ -50,44 +48,6 @@ std::vector<ChannelWeights> channel_weights(const Graph& reference, const Quanti
   }
   return result;
 }
-
-/// A network on all images, a piece at a time: the values that later pieces read, by node and image.
-class Passage {
- public:
-  /// The images must outlive it.
-  Passage(std::span<const Tensor> images, int threads) : images_(images), threads_(threads) {}
-
-  const Tensor& value(int node, std::size_t image) const {
-    return node == 0 ? images_[image] : values_.at(node)[image];
-  }
-
-  std::vector<const Tensor*> values(const std::vector<int>& nodes, std::size_t image) const {
-    std::vector<const Tensor*> result;
-    for (const int node : nodes) result.push_back(&value(node, image));
-    return result;
-  }
-
-  /// Computes the piece's outputs from its externals, for all images.
-  void pass(const Graph& graph, const Piece& piece, const RunHooks& hooks) {
-    for (const int node : piece.outputs) values_[node].resize(images_.size());
-    parallel_for(std::ssize(images_), threads_, [&](std::int64_t i) {
-      std::vector<Tensor> y =
-          run_piece(graph, piece.unit, values(piece.unit.externals, std::size_t(i)), piece.outputs, hooks);
-      for (std::size_t o = 0; o < y.size(); ++o)
-        values_.at(piece.outputs[o])[std::size_t(i)] = std::move(y[o]);
-    });
-  }
-
-  /// Forgets what no piece from `begin` on reads.
-  void forget(const std::vector<int>& last_use, int begin) {
-    std::erase_if(values_, [&](const auto& entry) { return last_use[std::size_t(entry.first)] < begin; });
-  }
-
- private:
-  std::span<const Tensor> images_;
-  int threads_;
-  std::map<int, std::vector<Tensor>> values_;
-};
 
 /// A piece on its way: what is tried is kept where it lowers the error.
 class Improvement {
@@ -197,7 +157,7 @@ void reconstruct(QuantizedGraph& quantized, const Graph& reference, std::span<co
   std::size_t done = traces.size();
   for (std::size_t p = 0; p < pieces.size(); ++p) {
     const Piece& piece = pieces[p];
-    exact.pass(reference, piece, {});
+    exact.pass(reference, piece.unit, piece.outputs, {});
     const bool has_weights = std::ranges::any_of(
         piece.unit.layers, [&](int node) { return has_weight(reference.nodes[std::size_t(node)]); });
     if (has_weights && done > 0) {
@@ -210,7 +170,8 @@ void reconstruct(QuantizedGraph& quantized, const Graph& reference, std::span<co
       traces.push_back(improve(quantized, reference, piece, samples, weights[p], options, p));
       if (options.save) options.save();
     }
-    rounded.pass(quantized.graph, piece, fake_quant_hooks(quantized.graph, quantized.plan));
+    rounded.pass(quantized.graph, piece.unit, piece.outputs,
+                 fake_quant_hooks(quantized.graph, quantized.plan));
     exact.forget(last_use, piece.unit.range.end);
     rounded.forget(last_use, piece.unit.range.end);
     if (options.progress)
