@@ -21,12 +21,13 @@ struct Options {
 
 void print_reconstruction(const ReconstructionTrace& trace) {
   std::printf(
-      "reconstruction %s, %d images: error of each piece before, after least squares and at the end, and "
-      "learnt weights that do not go to the nearest code\n",
+      "reconstruction %s, %d images: error of each piece before, after least squares and at the end, learnt "
+      "weights "
+      "that do not go to the nearest code, and how far they were from decided (0 to 1)\n",
       trace.kind.c_str(), trace.images);
   for (const PieceTrace& p : trace.pieces)
-    std::printf("  %-44s %9.3g -> %9.3g -> %-9.3g %5.1f %%%s%s\n", p.name.c_str(), p.before, p.corrected,
-                p.after, p.free ? 100 * double(p.flipped) / double(p.free) : 0,
+    std::printf("  %-44s %9.3g -> %9.3g -> %-9.3g %5.1f %% %8.2g%s%s\n", p.name.c_str(), p.before,
+                p.corrected, p.after, p.free ? 100 * double(p.flipped) / double(p.free) : 0, p.regularizer,
                 p.diverged ? "  (diverged)" : "", p.kept ? "  (kept its start)" : "");
 }
 

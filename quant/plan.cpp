@@ -103,6 +103,7 @@ json to_json(const ReconstructionTrace& trace) {
                       {"after", p.after},
                       {"flipped", p.flipped},
                       {"free", p.free},
+                      {"regularizer", p.regularizer},
                       {"iterations", p.iterations},
                       {"kept", p.kept},
                       {"diverged", p.diverged}});
@@ -113,7 +114,8 @@ ReconstructionTrace reconstruction_trace(const json& j) {
   ReconstructionTrace trace{j.at("kind"), j.at("images"), {}};
   for (const json& p : j.at("pieces"))
     trace.pieces.push_back({p.at("name"), p.at("before"), p.at("corrected"), p.at("after"), p.at("flipped"),
-                            p.at("free"), p.at("iterations"), p.at("kept"), p.at("diverged")});
+                            p.at("free"), p.at("regularizer"), p.at("iterations"), p.at("kept"),
+                            p.at("diverged")});
   return trace;
 }
 

@@ -38,6 +38,8 @@ struct PieceTrace {
   std::string name;                             // of the piece's last node
   double before = 0, corrected = 0, after = 0;  // corrected: by least squares, before gradients
   std::int64_t flipped = 0, free = 0;
+  double regularizer =
+      0;  // at the end of learning, mean of 1 - (2 h - 1)^2: how far roundings were from decided
   int iterations = 0;
   bool kept = false;      // the start, because the end was no better
   bool diverged = false;  // learning met a gradient that is not finite

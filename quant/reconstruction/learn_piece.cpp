@@ -79,11 +79,14 @@ class Learner {
       if (!iterate(i)) return {.diverged = true};
     for (Learnt& layer : layers_) {
       if (!layer.rounding) continue;
+      Tensor unused(layer.weight.shape());
+      result.regularizer += layer.rounding->regularize(kBetaLast, 1, unused) * double(layer.rounding->free());
       layer.weight = fake_quantize_weight(layer.rounding->rounded_weight(), layer.plan->weight->quantizer,
                                           layer.plan->equalization);
       result.flipped += layer.rounding->flipped();
       result.free += layer.rounding->free();
     }
+    if (result.free) result.regularizer /= double(result.free);
     write();
     return result;
   }

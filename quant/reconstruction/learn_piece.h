@@ -8,7 +8,8 @@ namespace qhv {
 
 struct LearntRoundings {
   std::int64_t flipped = 0, free = 0;  // as PieceTrace
-  bool diverged = false;               // a gradient was not finite; nothing has been written
+  double regularizer = 0;
+  bool diverged = false;  // a gradient was not finite; nothing has been written
 };
 
 /// Learns the piece's roundings, and writes weights, biases and steps into `quantized`. `unrounded` has the

@@ -114,6 +114,7 @@ PieceTrace improve(QuantizedGraph& quantized, const Graph& reference, const Piec
           learn_piece(quantized, unrounded, piece, samples, weights, improvement.error(), options, index);
       trace.flipped = learnt.flipped;
       trace.free = learnt.free;
+      trace.regularizer = learnt.regularizer;
       trace.iterations = options.iterations;
       trace.diverged = learnt.diverged;
     });
