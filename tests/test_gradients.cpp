@@ -12,7 +12,6 @@
 
 #include "autograd/ops.h"
 #include "quant/reconstruction/quantize_on_tape.h"
-#include "tensor/rng.h"
 #include "tests/support.h"
 
 #pragma GCC diagnostic error "-Wswitch"
@@ -85,7 +84,7 @@ GradientCase learnt_step_case(int axis, std::vector<float> steps, double drop) {
       const std::int64_t group = q.axis < 0 ? 0 : i / 4 % 3;
       const double base = double(q.scale[std::size_t(group)]), s = base * v[1].value()[group];
       const double position = x[i] / base, rounding = std::nearbyint(position) - position;
-      if (unit_uniform(kept.seed, std::uint64_t(i)) < kept.probability) continue;
+      if (kept.keeps(std::uint64_t(i))) continue;
       y[i] = position < -3 ? -3 * s : position > 12 ? 12 * s : y[i] + s * rounding;
     }
     return v[0].tape->constant(std::move(y));

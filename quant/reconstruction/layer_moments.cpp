@@ -1,8 +1,8 @@
 #include "quant/reconstruction/layer_moments.h"
 
+#include "quant/reconstruction/cholesky.h"
 #include "tensor/conv_windows.h"
 #include "tensor/ops.h"
-#include "tensor/vectorize.h"
 
 namespace qhv {
 namespace {
@@ -18,10 +18,6 @@ Tensor windows_of(const Conv2d& conv, const Tensor& x) {
     im2col(x.data() + i * channels * s.area, columns.data() + i * s.window * s.out_area, {0, s.out_height}, s,
            g);
   return columns;
-}
-
-QHV_VECTORIZE double dot(const double* a, const double* b, std::int64_t count) {
-  return sum(count, [&](std::int64_t i) { return a[i] * b[i]; });
 }
 
 std::vector<double> in_double(const Tensor& x) { return {x.values().begin(), x.values().end()}; }

@@ -4,9 +4,8 @@
 //   ridge    the weights that, reading what the quantised network reads, come nearest to what the float
 //            network puts out there; lambda holds them at where they were (ERQ, Zhong et al., arXiv
 //            2407.06794, section 4.1: w + dw, dw = -E[w dx x^T] (E[x x^T] + lambda I)^-1)
-//   descent  codes, one coordinate at a time to the best value that it may have, until none moves; then pairs
-//            that only move together. Each step lowers the error, so it ends at or below where it began.
-//            AdaRound's (arXiv 2004.10568) problem, of which gradients see a relaxation
+//   descent  codes: AdaRound's problem (arXiv 2004.10568), of which gradients see a relaxation, by searches
+//            that look at codes alone (code_search.h)
 #pragma once
 
 #include "quant/reconstruction/layer_moments.h"
@@ -22,8 +21,9 @@ Tensor ridge(const Tensor& start, const LayerMoments& moments, double lambda, in
 /// The moments with the penalty in them: lambda |w - towards|^2 in the units of ridge().
 LayerMoments held(const LayerMoments& moments, const Tensor& towards, double lambda);
 
-/// Lowers the error from the code nearest to `start` to a minimum that neither one coordinate nor, with
-/// `pairs`, two that move by one code each improve. Returns codes times steps.
+/// Codes times steps that neither one coordinate nor, with `pairs`, two that move by one code each improve:
+/// the better one of where the codes nearest to `start` lead and where a beam search leads, so never worse
+/// than the nearest codes.
 Tensor descend(const Tensor& start, const LayerMoments& moments, const WeightGrid& grid, bool pairs,
                int threads);
 

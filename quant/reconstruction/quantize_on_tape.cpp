@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "tensor/ops.h"
-#include "tensor/rng.h"
 #include "tensor/vectorize.h"
 
 namespace qhv {
@@ -28,11 +27,10 @@ QHV_VECTORIZE double backward_stretch(const real* x, real* dy, std::int64_t coun
   return total;
 }
 
-/// For each element 1 if the drop leaves it as it is, else 0; none without dropping. Eight elements share the
-/// bytes of a random number, so that probabilities are multiples of 1/256.
+/// Drop::keeps of each element; none without dropping.
 std::vector<std::uint8_t> kept_elements(std::int64_t count, const Drop& drop) {
   std::vector<std::uint8_t> kept(drop.probability > 0 ? std::size_t(count) : 0);
-  const std::uint64_t threshold = std::uint64_t(drop.probability * 256 + 0.5);
+  const std::uint64_t threshold = drop.threshold();
   for (std::size_t first = 0; first < kept.size(); first += 8) {
     std::uint64_t bits = random_bits(drop.seed, first / 8);
     for (std::size_t i = first; i < std::min(first + 8, kept.size()); ++i, bits >>= 8)

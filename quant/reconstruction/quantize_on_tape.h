@@ -16,13 +16,20 @@
 
 #include "autograd/tape.h"
 #include "quant/quantizer.h"
+#include "tensor/rng.h"
 
 namespace qhv {
 
-/// Elements that stay as they are, drawn by (seed, index of the element).
+/// Elements that stay as they are: those whose byte, of random numbers of which each is for eight elements,
+/// is below 256 times the probability, which is therefore a multiple of 1/256.
 struct Drop {
   double probability = 0;
   std::uint64_t seed = 0;
+
+  std::uint64_t threshold() const { return std::uint64_t(probability * 256 + 0.5); }
+  bool keeps(std::uint64_t element) const {
+    return (random_bits(seed, element / 8) >> (element % 8 * 8) & 255) < threshold();
+  }
 };
 
 /// The steps of `q` times factor: one factor for all of them, or one for each.
