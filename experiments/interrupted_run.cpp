@@ -41,7 +41,11 @@ InterruptedRun::InterruptedRun(const std::string& out, const std::string& method
     : search_path_(out + ".search"),
       reconstruct_path_(out + ".reconstruct"),
       description_(description(method, model, calibration, reconstruction)) {
-  if (!std::filesystem::exists(search_path_)) return;
+  if (!std::filesystem::exists(search_path_)) {
+    // Without the file that says what it is of, the other could be taken for a later run's.
+    std::filesystem::remove(reconstruct_path_);
+    return;
+  }
   const std::vector<std::byte> bytes = read_file(search_path_, kMaxBytes);
   try {
     const json file =

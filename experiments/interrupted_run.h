@@ -7,8 +7,9 @@
 //   OUT.reconstruct   the quantised model with the pieces that are reconstructed in its plan; replaced after
 //                     every piece
 //
-// Both are removed when the result is written. Files of another run (method, bits, images, weights, options)
-// are an error that says so; nothing is overwritten.
+// Both are removed when the result is written. A search file of another run (method, bits, images, weights,
+// options) is an error that says so, and nothing is overwritten; OUT.reconstruct counts only beside its
+// search file and is removed without one.
 #pragma once
 
 #include <optional>

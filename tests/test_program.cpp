@@ -172,6 +172,12 @@ TEST_CASE("program: a reconstruction that was killed goes on where it was") {
       " --out killed.safetensors & p=$!; while [ ! -e killed.safetensors.reconstruct ]; do sleep 0.01; "
       "done; kill -9 $p; wait $p; } > log 2>&1;");
   CHECK(w.run(command + " --iterations 3 --out killed.safetensors", killed).code == 1);
+  // A reconstruction whose search file is gone belongs to nothing: it must not enter a later run.
+  std::filesystem::copy_file(w.folder / "killed.safetensors.reconstruct", w.folder / "stale.reconstruct");
+  CHECK(
+      w.run("quantize model.safetensors --calib val --images 4 --res 64 --method minmax --out stale").code ==
+      0);
+  CHECK(!std::filesystem::exists(w.folder / "stale.reconstruct"));
   const Outcome resumed = w.run(command + " --out killed.safetensors");
   CHECK(resumed.code == 0);
   CHECK(resumed.err.find("goes on from killed.safetensors.reconstruct") != std::string::npos);
