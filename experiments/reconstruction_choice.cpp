@@ -83,7 +83,7 @@ ReconstructOptions parse_reconstruction(const std::string& word, const char* opt
 Recipe parse_recipe(const std::string& word, const char* option) {
   if (word == kBestName) return parse_recipe(kBestRecipe, option);
   const std::size_t plus = std::min(word.find('+'), word.size());
-  Recipe recipe{word.substr(0, plus), plus < word.size() ? word.substr(plus + 1) : "none"};
+  Recipe recipe{word.substr(0, plus), plus < word.size() ? word.substr(plus + 1) : kNoReconstruction};
   const std::vector<std::string> methods = method_names();
   if (std::ranges::find(methods, recipe.method) == methods.end())
     throw CLI::ValidationError(option, concat(in_quotes(recipe.method), " is none of ", list(methods)));

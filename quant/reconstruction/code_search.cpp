@@ -119,12 +119,13 @@ class Descent {
 
   /// For every coordinate the best pair of steps that it is part of. Whether one moved.
   bool sweep_pairs() {
+    const double enough = -1e-9 * scale();
     bool moved = false;
     for (std::int64_t i = 0; i < n_; ++i)
       for (const double by : {-1.0, 1.0}) {
         if (!may_move(i, by)) continue;
         const double alone = change(i, by), twice = 2 * by * step_[std::size_t(i)];
-        double least = -1e-9 * scale();
+        double least = enough;
         std::int64_t other = -1;
         double other_by = 0;
         for (std::int64_t j = 0; j < n_; ++j) {
