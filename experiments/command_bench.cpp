@@ -120,8 +120,8 @@ void bench(const Options& options, const GlobalOptions& global) {
     if (!options.peaks) throw CLI::RequiredError("MODEL, or --peaks");
     return bench_machine(global);
   }
-  const Model model = load_model_or_arch(options.model, options.res);
-  check_engine(global, model);
+  Model model = load_model_or_arch(options.model, options.res);
+  select_engine(global, model);
   if (options.backward && model.plan)
     file_error(options.model, "is quantised; --backward needs a float model");
   Forward inside(model, options.batch, global.threads, Sharing::kInside, global.kernels);

@@ -38,8 +38,8 @@ std::vector<std::string> class_names(const std::string& path, const Model& model
 }
 
 void classify(const Options& options, const GlobalOptions& global) {
-  const Model model = load_model(options.model, options.image.res);
-  check_engine(global, model);
+  Model model = load_model(options.model, options.image.res);
+  select_engine(global, model);
   const std::vector<std::string> names = class_names(options.classes, model);
   const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
   const std::vector<Prediction> predictions = predict(

@@ -19,8 +19,8 @@ struct Options {
 };
 
 void eval(const Options& options, const GlobalOptions& global) {
-  const Model model = load_model(options.model, options.image.res);
-  check_engine(global, model);
+  Model model = load_model(options.model, options.image.res);
+  select_engine(global, model);
   const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
   std::optional<Model> other;
   if (!options.against.empty()) other = load_model(options.against, preprocess.res);

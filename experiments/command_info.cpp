@@ -32,8 +32,8 @@ void print_reconstruction(const ReconstructionTrace& trace) {
 }
 
 void info(const Options& options, const GlobalOptions& global) {
-  const Model model = load_model_or_arch(options.model, options.res);
-  check_engine(global, model);
+  Model model = load_model_or_arch(options.model, options.res);
+  select_engine(global, model);
   struct Share {
     int count = 0;
     std::int64_t macs = 0;

@@ -5,6 +5,7 @@
 
 #include "experiments/number_text.h"
 #include "tensor/gemm.h"
+#include "tensor/kernels/integer_kernels.h"
 #include "tensor/kernels/kernels.h"
 
 namespace qhv {
@@ -61,7 +62,7 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
   app.add_flag("--quiet", options.quiet, "No progress, no report");
   app.add_option("--json", options.json, "Write the result to this file, for machines")->option_text("FILE");
   app.add_option("--engine", options.engine, "Insist on an engine instead of taking the model's")
-      ->check(CLI::IsMember({"float32", "fake-quant"}));
+      ->check(CLI::IsMember({"float32", "fake-quant", "int8"}));
   app.add_option("--kernels", options.kernels,
                  "Insist on the executor's kernels (avx512, avx2, portable), or on the reference interpreter "
                  "(reference; or with these matrix products: packed, onednn, openblas, "
@@ -74,6 +75,13 @@ void select_kernels(GlobalOptions& options) {
   for (const FloatKernels* table : float_kernel_tables()) {
     if (table->name == options.kernels) {
       find_float_kernels(options.kernels);  // or this CPU lacks it
+      return;
+    }
+    known += concat(", ", table->name);
+  }
+  for (const IntegerKernels* table : integer_kernel_tables()) {
+    if (table->name == options.kernels && options.engine == "int8") {
+      find_integer_kernels(options.kernels);
       return;
     }
     known += concat(", ", table->name);
@@ -147,7 +155,8 @@ std::string preprocess_text(const Preprocess& p) {
                 " mean=", channels(p.mean), " std=", channels(p.std), " bgr=", p.bgr ? "yes" : "no");
 }
 
-void check_engine(const GlobalOptions& options, const Model& model) {
+void select_engine(const GlobalOptions& options, Model& model) {
+  model.in_integers = model.plan && options.engine == "int8";
   if (!options.engine.empty() && options.engine != model.engine())
     throw CLI::ValidationError("--engine", concat(options.engine, ": this model runs as ", model.engine()));
 }

@@ -48,7 +48,7 @@ std::string preprocess_to_json(const Preprocess& preprocess);
 /// For people, and to compare: "res=256 resize=284 interpolation=bicubic mean=0/0/0 std=1/1/1 bgr=no".
 std::string preprocess_text(const Preprocess& preprocess);
 
-/// Throws CLI::ValidationError if --engine asks for another engine than the model's.
-void check_engine(const GlobalOptions& options, const Model& model);
+/// Makes the engine that --engine asks for the model's. Throws CLI::ValidationError if it has none such.
+void select_engine(const GlobalOptions& options, Model& model);
 
 }  // namespace qhv

@@ -129,7 +129,7 @@ std::string method_help() {
 Model load_float_model(const std::string& path, std::optional<int> res, const GlobalOptions& global) {
   Model model = load_model(path, res);
   if (model.plan) file_error(path, "is quantised already; a float checkpoint is needed");
-  check_engine(global, model);
+  select_engine(global, model);
   return model;
 }
 

@@ -31,8 +31,10 @@ struct Model {
   std::string preprocess;  // how its images were prepared: a JSON object that the caller defines, or empty
   std::vector<std::string> labels;  // names of the classes, or empty
 
-  /// "float32" or "fake-quant": what running the model means.
-  const char* engine() const { return plan ? "fake-quant" : "float32"; }
+  bool in_integers = false;         // whether a quantised model is run as it is, or simulated in floating point
+
+  /// "float32", "fake-quant" or "int8": what running the model means.
+  const char* engine() const { return !plan ? "float32" : in_integers ? "int8" : "fake-quant"; }
 };
 
 /// `res`: input size; without it the one that the file remembers, or 256.

@@ -1,6 +1,7 @@
 #include "models/runner.h"
 
 #include "quant/fake_quant.h"
+#include "quant/integer/lower.h"
 
 namespace qhv {
 namespace {
@@ -18,6 +19,12 @@ Program compile_model(const Model& model, const std::string& kernels) {
 
 Runner::Runner(const Model& model, std::int64_t batch, int streams, int threads, const std::string& kernels)
     : model_(model) {
+  if (model.in_integers) {
+    integer_program_ = lower(model.graph, *model.plan);
+    const IntegerKernels& table = kernels.empty() ? best_integer_kernels() : find_integer_kernels(kernels);
+    for (int i = 0; i < streams; ++i) engines_.emplace_back(*integer_program_, batch, threads, table);
+    return;
+  }
   if (kernels == kReference || (model.plan && model.plan->full)) {
     hooks_ = model_hooks(model);
     return;
@@ -26,7 +33,19 @@ Runner::Runner(const Model& model, std::int64_t batch, int streams, int threads,
   for (int i = 0; i < streams; ++i) executors_.emplace_back(*program_, batch, threads);
 }
 
+const char* Runner::kernels() const {
+  if (integer_program_) return engines_.front().kernels().name;
+  return program_ ? program_->kernels->name : kReference;
+}
+
 Tensor Runner::run(const Tensor& x, int stream) {
+  if (integer_program_) {
+    const TensorI32 codes = integer_engine(stream).run(x);
+    Tensor logits = Tensor::uninitialized(codes.shape());
+    for (std::int64_t i = 0; i < codes.size(); ++i)
+      logits[i] = real(codes[i] * integer_program_->logit_scale);
+    return logits;
+  }
   return program_ ? executor(stream).run(x) : qhv::run(model_.graph, x, hooks_);
 }
 

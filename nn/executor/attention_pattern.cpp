@@ -54,6 +54,7 @@ std::optional<AttentionMatch> match_attention(const Graph& graph, int merge) {
   if (!similarity || !similarity->transpose_b) return std::nullopt;
   m.match.scale = similarity->scale;
   m.match.scores = scores;
+  m.match.softmax = probabilities;
   m.match.context = context;
 
   const Slice* parts[3];
@@ -85,6 +86,8 @@ std::optional<AttentionMatch> match_separable_attention(const Graph& graph, int 
   const Slice* k = v ? m.take_part(m.input(weighted, 0), 1) : nullptr;
   const Slice* q = k ? m.take_part(m.input(scores), 1) : nullptr;
   if (!q || q->end - q->begin != 1) return std::nullopt;
+  m.match.softmax = scores;
+  m.match.weighted = weighted;
   m.match.q = q->begin;
   m.match.k = k->begin;
   m.match.v = v->begin;

@@ -12,6 +12,7 @@ namespace qhv {
 struct AttentionMatch {
   std::vector<int> nodes;            // all, the last one included
   int scores = -1, context = -1;     // the matrix products, of softmax attention
+  int softmax = -1, weighted = -1;   // and of separable attention: softmax(q), and its product with k
   int source = -1;                   // the joint projection: rows of q, k and v
   std::int64_t q = 0, k = 0, v = 0;  // where they begin in a row
   std::int64_t width = 0;            // channels of k and v

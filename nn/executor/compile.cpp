@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "nn/executor/attend.h"
-#include "nn/executor/attention_pattern.h"
 #include "nn/executor/inverted_residual.h"
 #include "nn/executor/program.h"
 #include "nn/executor/winograd.h"
@@ -49,7 +48,7 @@ class Compiler {
     require(output.size() == 2, "compile", "output ", output, " is not [B, N]");
     program_.outputs = output[1];
     fuse_inverted_residuals(program_);
-    place_buffers(program_);
+    program_.arena_size = place_buffers(program_.buffers, lifetimes());
     return std::move(program_);
   }
 
@@ -239,6 +238,16 @@ class Compiler {
     return result;
   }
 
+  std::vector<Lifetime> lifetimes() const {
+    std::vector<Lifetime> alive(program_.buffers.size(), {-1, -1});
+    for (int i = 0; i < int(program_.steps.size()); ++i) {
+      const Step& step = program_.steps[std::size_t(i)];
+      alive[std::size_t(step.dst)] = {i, i};
+      for (const int src : step.src) alive[std::size_t(src)].end = i;
+    }
+    return alive;
+  }
+
   static std::int64_t padded_size(const Place& p) {
     return (p.height + 2 * p.pad) * (p.width + 2 * p.pad) * p.channels;
   }
@@ -356,21 +365,8 @@ class Compiler {
     return x;
   }
 
-  /// Positions and patches are both counted row by row.
   static ProjectedTokens tokens_of(const Place& x, const AttentionMatch& match) {
-    const std::int64_t positions = std::int64_t(x.patch) * x.patch;
-    ProjectedTokens in{.tokens = x.rows() / positions,
-                       .positions = positions,
-                       .channels = x.channels,
-                       .q = match.q,
-                       .k = match.k,
-                       .v = match.v};
-    for (std::int64_t py = 0; py < x.patch; ++py)
-      for (std::int64_t px = 0; px < x.patch; ++px)
-        for (std::int64_t y = py; y < x.height; y += x.patch)
-          for (std::int64_t column = px; column < x.width; column += x.patch)
-            in.rows.push_back(std::int32_t(y * x.width + column));
-    return in;
+    return projected_tokens(x.height, x.width, x.channels, x.patch, match);
   }
 
   template <typename AttentionStep>

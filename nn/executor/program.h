@@ -19,6 +19,8 @@
 #include <variant>
 #include <vector>
 
+#include "nn/executor/buffers.h"
+#include "nn/executor/tokens.h"
 #include "nn/graph.h"
 #include "nn/run.h"
 #include "tensor/kernels/packed_matrix.h"
@@ -93,14 +95,6 @@ struct NormalizeImage {  // GroupNorm with one group
   double eps = 0;
 };
 
-/// A map whose rows hold q, k and v, as a joint projection puts them out, and which of its rows are tokens
-/// that see each other: those at the same position in their patches.
-struct ProjectedTokens {
-  std::int64_t tokens = 0, positions = 0;
-  std::int64_t channels = 0, q = 0, k = 0, v = 0;  // of a row, and where its parts begin
-  std::vector<std::int32_t> rows = {};             // [positions][tokens]
-};
-
 /// softmax(scale q k^T) v for each head and each position.
 struct Attention {
   ProjectedTokens in = {};
@@ -153,11 +147,6 @@ struct Step {
   std::int64_t macs = 0;  // multiply-accumulates for one image, as papers count
 };
 
-struct Buffer {
-  std::int64_t size = 0;    // floats of one image
-  std::int64_t offset = 0;  // in the arena, times the batch
-};
-
 struct Program {
   const FloatKernels* kernels = nullptr;
   std::vector<Step> steps;
@@ -176,9 +165,5 @@ Program compile(const Graph& graph, const FloatKernels& kernels = best_float_ker
 /// Bytes of packed weights.
 std::int64_t weight_bytes(const Step& step);
 std::int64_t weight_bytes(const Program& program);
-
-/// Gives the buffers their places, so that those which are alive at the same time do not overlap (compile's
-/// last step).
-void place_buffers(Program& program);
 
 }  // namespace qhv

@@ -1,4 +1,4 @@
-// Floats on the boundary of a cache line, for kernels: a vector that straddles two lines takes twice the time
+// Memory on the boundary of a cache line, for kernels: a vector that straddles two lines takes twice the time
 // to load.
 #pragma once
 
@@ -8,30 +8,34 @@
 
 namespace qhv {
 
-inline constexpr std::int64_t kAlignedFloats = 16;  // of a cache line
+inline constexpr std::size_t kCacheLine = 64;
 
-class AlignedFloats {
+template <typename T>
+class Aligned {
  public:
-  AlignedFloats() : AlignedFloats(0) {}
+  Aligned() : Aligned(0) {}
   /// `size` zeros.
-  explicit AlignedFloats(std::int64_t size)
-      : size_(size), data_(new (std::align_val_t(kAlignedFloats * 4)) float[std::size_t(size)]{}) {}
+  explicit Aligned(std::int64_t size)
+      : size_(size), data_(new (std::align_val_t(kCacheLine)) T[std::size_t(size)]{}) {}
 
-  float* data() { return data_.get(); }
-  const float* data() const { return data_.get(); }
+  T* data() { return data_.get(); }
+  const T* data() const { return data_.get(); }
   std::int64_t size() const { return size_; }
 
  private:
   struct Delete {
-    void operator()(float* p) const { ::operator delete[](p, std::align_val_t(kAlignedFloats * 4)); }
+    void operator()(T* p) const { ::operator delete[](p, std::align_val_t(kCacheLine)); }
   };
   std::int64_t size_;
-  std::unique_ptr<float[], Delete> data_;
+  std::unique_ptr<T[], Delete> data_;
 };
 
-/// The next multiple of a cache line.
+using AlignedFloats = Aligned<float>;
+
+/// The next multiple of a cache line, in floats.
 inline std::int64_t aligned_size(std::int64_t floats) {
-  return (floats + kAlignedFloats - 1) / kAlignedFloats * kAlignedFloats;
+  constexpr std::int64_t kFloats = kCacheLine / sizeof(float);
+  return (floats + kFloats - 1) / kFloats * kFloats;
 }
 
 }  // namespace qhv

@@ -1,0 +1,352 @@
+#include "quant/integer/engine.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "quant/integer/attend_codes.h"
+#include "quant/integer/normalizer.h"
+#include "quant/integer/store.h"
+
+namespace qhv {
+namespace {
+
+constexpr std::int64_t kBlockSums = 8192;  // of a block: they stay in the cache until they are stored
+constexpr std::int64_t kTile = 8;
+
+std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+/// Rows of a block of `columns` sums.
+std::int64_t block_rows(std::int64_t columns) {
+  return std::max<std::int64_t>(kTile, kBlockSums / columns / kTile * kTile);
+}
+
+std::int64_t sums_stride(const MultiplyCodes& op) { return op.weights.panels * kPanelColumns; }
+
+/// Bytes of scratch memory for blocks of sums, [rows][stride], and storing them.
+std::int64_t block_scratch(std::int64_t rows, std::int64_t stride) {
+  return round_up(rows * stride * 4, 64) + kSlack + store_scratch(rows * stride);
+}
+
+struct ScratchSize {
+  std::int64_t operator()(const LoadCodes&) const { return 0; }
+  std::int64_t operator()(const PadCodes&) const { return 0; }
+  std::int64_t operator()(const MultiplyCodes& op) const {
+    return block_scratch(block_rows(sums_stride(op)), sums_stride(op));
+  }
+  std::int64_t operator()(const AttendCodes& op) const { return attend_scratch(op); }
+  std::int64_t operator()(const SeparableAttendCodes& op) const { return attend_separably_scratch(op); }
+  template <typename ByChannels>
+  std::int64_t operator()(const ByChannels& op) const {
+    return block_scratch(block_rows(op.channels), op.channels);
+  }
+};
+
+}  // namespace
+
+/// One evaluation: a visitor of the steps' first halves.
+struct IntegerEngine::Run {
+  const IntegerProgram& program;
+  const IntegerKernels& kernels;
+  ThreadPool& pool;
+  const std::vector<std::vector<std::int64_t>>& places;
+  std::uint8_t *arena, *scratch;
+  std::int64_t scratch_size, batch;
+  const real* input;
+  const IntegerStep* step = nullptr;
+
+  ImageMemory memory(std::int64_t image) const { return {arena, places[std::size_t(image)].data()}; }
+  template <typename Code = std::uint8_t>
+  const Code* src(std::int64_t image) const {
+    return memory(image).at<Code>(step->src[0]);
+  }
+
+  /// Sums of one thread's block, and what storing them needs.
+  struct Block {
+    std::int32_t* sums;
+    std::uint8_t* for_store;
+  };
+  Block block(int thread, std::int64_t rows, std::int64_t stride) const {
+    std::uint8_t* mine = scratch + thread * scratch_size;
+    return {reinterpret_cast<std::int32_t*>(mine), mine + round_up(rows * stride * 4, 64) + kSlack};
+  }
+
+  /// compute(image, first row, count, sums) for blocks of rows, and stores each.
+  template <typename Compute>
+  void by_blocks(std::int64_t rows, std::int64_t stride, Compute compute) const {
+    // Fewer rows in a block where threads would have none.
+    const std::int64_t most = block_rows(stride),
+                       size = std::clamp(round_up(rows * batch / (4 * pool.threads()), kTile), kTile, most),
+                       blocks = (rows + size - 1) / size;
+    pool.run(batch * blocks, [&](std::int64_t item, int thread) {
+      const std::int64_t image = item / blocks, first = item % blocks * size,
+                         count = std::min(size, rows - first);
+      const Block b = block(thread, most, stride);
+      compute(image, first, count, b.sums);
+      store_block(step->store, kernels, memory(image),
+                  {.sums = b.sums,
+                   .stride = stride,
+                   .rows = count,
+                   .first_row = first,
+                   .columns = step->store.columns},
+                  b.for_store);
+    });
+  }
+
+  void operator()(const LoadCodes& op) const {
+    const std::int64_t width = op.width + 2 * op.pad, height = op.height + 2 * op.pad,
+                       area = op.height * op.width;
+    pool.run(batch * height, [&](std::int64_t item, int) {
+      const std::int64_t image = item / height, y = item % height - op.pad;
+      std::uint8_t* out =
+          memory(image).at<std::uint8_t>(step->store.outputs[0].buffer) + item % height * width * op.channels;
+      for (std::int64_t x = -op.pad; x < op.width + op.pad; ++x)
+        for (std::int64_t c = 0; c < op.channels; ++c) {
+          const auto i = std::size_t(c);
+          const std::int32_t zero = op.encoding.zero[i];
+          if (y < 0 || y >= op.height || x < 0 || x >= op.width) {
+            *out++ = std::uint8_t(zero);
+            continue;
+          }
+          const real v = input[(image * op.channels + c) * area + y * op.width + x];
+          *out++ = std::uint8_t(
+              std::int32_t(nearest_code(v, real(op.encoding.scale[i]), real(op.encoding.lo[i] - zero),
+                                        real(op.encoding.hi[i] - zero))) +
+              zero);
+        }
+    });
+  }
+
+  void operator()(const PadCodes& op) const {
+    const std::int64_t width = (op.width + 2 * op.pad) * op.channels, height = op.height + 2 * op.pad;
+    const auto border = [&](std::uint8_t* out, std::int64_t pixels) {
+      for (std::int64_t i = 0; i < pixels; ++i) out = std::copy_n(op.zero.data(), op.channels, out);
+      return out;
+    };
+    pool.run(batch * height, [&](std::int64_t item, int) {
+      const std::int64_t image = item / height, row = item % height, y = row - op.pad;
+      std::uint8_t* out = memory(image).at<std::uint8_t>(step->store.outputs[0].buffer) + row * width;
+      if (y < 0 || y >= op.height) {
+        border(out, op.width + 2 * op.pad);
+        return;
+      }
+      out = border(out, op.pad);
+      out = std::copy_n(src(image) + y * op.width * op.channels, op.width * op.channels, out);
+      border(out, op.pad);
+    });
+  }
+
+  void operator()(const MultiplyCodes& op) const {
+    const std::int64_t stride = sums_stride(op);
+    by_blocks(op.rows, stride,
+              [&](std::int64_t image, std::int64_t first, std::int64_t count, std::int32_t* sums) {
+                const IntegerGemmTask task{.src = src(image),
+                                           .src_stride = op.src_stride,
+                                           .src_rows = op.src_rows.empty() ? nullptr : op.src_rows.data(),
+                                           .segments = op.weights.segments,
+                                           .segment_stride = op.segment_stride,
+                                           .segment_quads = op.weights.segment_quads,
+                                           .weights = op.weights.data.data(),
+                                           .panels = op.weights.panels,
+                                           .sums = sums,
+                                           .sums_stride = stride};
+                kernels.gemm(task, first, first + count);
+                if (op.weight_zero.empty()) return;
+                for (std::int64_t row = first; row < first + count; ++row) {
+                  const std::uint8_t* x =
+                      task.src + (task.src_rows ? std::int64_t(task.src_rows[row]) : row * task.src_stride);
+                  std::int32_t codes = 0;
+                  for (std::int64_t s = 0; s < task.segments; ++s)
+                    codes += kernels.row_sum(x + s * task.segment_stride, op.segment_size);
+                  kernels.subtract_zeros(sums + (row - first) * stride, op.weights.columns, codes,
+                                         op.weight_zero.data(), nullptr);
+                }
+              });
+  }
+
+  void operator()(const DepthwiseCodes& op) const {
+    const std::int64_t most = block_rows(op.channels);
+    pool.run(batch * op.out_height, [&](std::int64_t item, int thread) {
+      const std::int64_t image = item / op.out_height, y = item % op.out_height;
+      const Block b = block(thread, most, op.channels);
+      const IntegerDepthwiseTask task{src(image), op.zero.data(), op.weights.data(), op.height,
+                                      op.width,   op.channels,    op.out_width,      op.stride};
+      for (std::int64_t x = 0; x < op.out_width; x += most) {
+        const std::int64_t count = std::min(most, op.out_width - x);
+        kernels.depthwise(task, y, x, x + count, b.sums);
+        store_block(step->store, kernels, memory(image),
+                    {.sums = b.sums,
+                     .stride = op.channels,
+                     .rows = count,
+                     .first_row = y * op.out_width + x,
+                     .columns = op.channels},
+                    b.for_store);
+      }
+    });
+  }
+
+  void operator()(const NormalizeCodes& op) const {
+    // Of an image as a whole, from stretches of fixed size: integers, in any order.
+    std::vector<Normalizer> of_image(std::size_t(batch), Normalizer{});
+    if (!op.by_row) {
+      constexpr std::int64_t kStretch = 64;  // rows
+      const std::int64_t stretches = (op.rows + kStretch - 1) / kStretch;
+      std::vector<Moments> moments(std::size_t(batch * stretches));
+      pool.run(batch * stretches, [&](std::int64_t item, int) {
+        const std::int64_t first = item % stretches * kStretch, count = std::min(kStretch, op.rows - first);
+        Moments& m = moments[std::size_t(item)];
+        kernels.moments(src<std::int16_t>(item / stretches) + first * op.channels, count * op.channels,
+                        &m.sum, &m.squares);
+      });
+      for (std::int64_t image = 0; image < batch; ++image) {
+        Moments all;
+        for (std::int64_t i = 0; i < stretches; ++i) {
+          all.sum += moments[std::size_t(image * stretches + i)].sum;
+          all.squares += moments[std::size_t(image * stretches + i)].squares;
+        }
+        of_image[std::size_t(image)] = normalizer(all, op.rows * op.channels, op.eps);
+      }
+    }
+    by_blocks(op.rows, op.channels,
+              [&](std::int64_t image, std::int64_t first, std::int64_t count, std::int32_t* sums) {
+                for (std::int64_t row = first; row < first + count; ++row, sums += op.channels) {
+                  const std::int16_t* x = src<std::int16_t>(image) + row * op.channels;
+                  Normalizer n = of_image[std::size_t(image)];
+                  if (op.by_row) {
+                    Moments moments;
+                    kernels.moments(x, op.channels, &moments.sum, &moments.squares);
+                    n = normalizer(moments, op.channels, op.eps);
+                  }
+                  kernels.normalize(x, op.channels, n.mean, n.inverse, n.shift, sums);
+                }
+              });
+  }
+
+  void operator()(const AttendCodes& op) const {
+    pool.run(batch * op.in.positions * op.heads, [&](std::int64_t item, int thread) {
+      const std::int64_t head = item % op.heads, position = item / op.heads % op.in.positions,
+                         image = item / op.heads / op.in.positions;
+      attend_head(op, step->store, kernels, memory(image), src(image),
+                  op.in.rows.data() + position * op.in.tokens, head, scratch + thread * scratch_size);
+    });
+  }
+
+  void operator()(const SeparableAttendCodes& op) const {
+    pool.run(batch * op.in.positions, [&](std::int64_t item, int thread) {
+      const std::int64_t image = item / op.in.positions, position = item % op.in.positions;
+      attend_position(op, step->store, kernels, memory(image), src(image),
+                      op.in.rows.data() + position * op.in.tokens, scratch + thread * scratch_size);
+    });
+  }
+
+  void operator()(const PoolCodes& op) const {
+    const std::vector<std::int32_t> zeros(std::size_t(op.channels), 0);
+    pool.run(batch, [&](std::int64_t image, int thread) {
+      const Block b = block(thread, block_rows(op.channels), op.channels);
+      std::fill_n(b.sums, op.channels, 0);
+      for (std::int64_t row = 0; row < op.rows; ++row)
+        kernels.add_multiple(src(image) + row * op.channels, zeros.data(), op.channels, 1, b.sums);
+      store_block(step->store, kernels, memory(image),
+                  {.sums = b.sums, .stride = op.channels, .rows = 1, .columns = op.channels}, b.for_store);
+    });
+  }
+
+  void operator()(const ResizeCodes& op) const {
+    const std::int64_t width = std::ssize(op.columns), row_size = op.width * op.channels;
+    by_blocks(std::ssize(op.rows) * width, op.channels,
+              [&](std::int64_t image, std::int64_t first, std::int64_t count, std::int32_t* sums) {
+                for (std::int64_t i = first; i < first + count; ++i, sums += op.channels) {
+                  const ResizeCodes::Tap &row = op.rows[std::size_t(i / width)],
+                                         &column = op.columns[std::size_t(i % width)];
+                  const std::int16_t *low = src<std::int16_t>(image) + row.low * row_size,
+                                     *high = src<std::int16_t>(image) + row.high * row_size;
+                  resize_pixel(low + column.low * op.channels, low + column.high * op.channels,
+                               high + column.low * op.channels, high + column.high * op.channels,
+                               row.high_weight, column.high_weight, op.channels, sums);
+                }
+              });
+  }
+
+  /// Weights of 2^12 in both directions, sums rounded to 2^-7, ties up.
+  static void resize_pixel(const std::int16_t* a, const std::int16_t* b, const std::int16_t* c,
+                           const std::int16_t* d, std::int32_t lower, std::int32_t right,
+                           std::int64_t channels, std::int32_t* sums) {
+    constexpr std::int32_t kOne = 1 << 12;
+    constexpr int kShift = 24 - 7;
+    for (std::int64_t i = 0; i < channels; ++i) {
+      const std::int64_t upper = a[i] * (kOne - right) + b[i] * right,
+                         below = c[i] * (kOne - right) + d[i] * right;
+      sums[i] = std::int32_t((upper * (kOne - lower) + below * lower + (std::int64_t{1} << (kShift - 1))) >>
+                             kShift);
+    }
+  }
+
+  void operator()(const CopyCodes& op) const {
+    by_blocks(op.rows, op.channels,
+              [&](std::int64_t image, std::int64_t first, std::int64_t count, std::int32_t* sums) {
+                const std::int64_t begin = first * op.channels, size = count * op.channels;
+                if (op.type == CodeType::kU8)
+                  std::copy_n(src(image) + begin, size, sums);
+                else
+                  std::copy_n(src<std::int16_t>(image) + begin, size, sums);
+              });
+  }
+};
+
+IntegerEngine::IntegerEngine(const IntegerProgram& program, std::int64_t batch, int threads,
+                             const IntegerKernels& kernels)
+    : program_(program), kernels_(kernels), batch_(batch), pool_(threads), scratch_size_(0) {
+  require(batch > 0, "integer engine", "a batch of ", batch);
+  for (const IntegerStep& step : program.steps)
+    scratch_size_ =
+        std::max(scratch_size_, round_up(std::visit(ScratchSize{}, step.op), std::int64_t(kCacheLine)));
+  arena_ = Aligned<std::uint8_t>(program.arena_size * batch);
+  scratch_ = Aligned<std::uint8_t>(scratch_size_ * threads);
+  for (std::int64_t image = 0; image < batch; ++image) {
+    places_.emplace_back();
+    for (const Buffer& buffer : program.buffers)
+      places_.back().push_back(image * program.arena_size + buffer.offset);
+  }
+}
+
+TensorI32 IntegerEngine::run(const Tensor& x, const std::function<void(std::size_t)>& after_step) {
+  const Shape& one = program_.input_shape;
+  const Shape expected{x.rank() ? x.dim(0) : 0, one[0], one[1], one[2]};
+  require(x.shape() == expected, "integer engine", "input ", x.shape(), " instead of ", expected);
+  require(x.dim(0) >= 1 && x.dim(0) <= batch_, "integer engine", x.dim(0), " images in a batch of up to ",
+          batch_);
+  Run run{program_,        kernels_,      pool_,    places_, arena_.data(),
+          scratch_.data(), scratch_size_, x.dim(0), x.data()};
+  for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+    run.step = &program_.steps[i];
+    std::visit(run, run.step->op);
+    if (after_step) after_step(i);
+  }
+  TensorI32 logits = TensorI32::uninitialized({x.dim(0), program_.outputs});
+  const int buffer = program_.steps.back().store.outputs[0].buffer;
+  for (std::int64_t image = 0; image < x.dim(0); ++image)
+    std::copy_n(run.memory(image).at<std::int32_t>(buffer), program_.outputs,
+                logits.data() + image * program_.outputs);
+  return logits;
+}
+
+TensorI32 IntegerEngine::stored(std::size_t step, std::size_t index) const {
+  const Store& store = program_.steps[step].store;
+  const Output& output = store.outputs[index];
+  const std::int64_t first = places_[0][std::size_t(output.buffer)], rows = output.rows;
+  TensorI32 codes = TensorI32::uninitialized({rows, store.columns});
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (std::int64_t c = 0; c < store.columns; ++c) {
+      const std::int64_t i = row * output.stride + output.column + c;
+      std::int32_t& code = codes[row * store.columns + c];
+      const std::uint8_t* at = arena_.data() + first;
+      if (output.type == CodeType::kU8)
+        code = at[i];
+      else if (output.type == CodeType::kI16)
+        code = reinterpret_cast<const std::int16_t*>(at)[i];
+      else
+        code = reinterpret_cast<const std::int32_t*>(at)[i];
+    }
+  return codes;
+}
+
+}  // namespace qhv

@@ -1,0 +1,625 @@
+// One pass over the nodes, as nn/executor/compile.cpp: each becomes a step, is fused into the second half of
+// the step before it, is part of an attention, or only moves what others store.
+#include "quant/integer/lower.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "nn/shapes.h"
+#include "quant/equalize.h"
+#include "quant/integer/readers.h"
+
+namespace qhv {
+namespace {
+
+constexpr double kNormalizedUnit = 0x1p-16, kResizedUnit = 0x1p-7;
+constexpr int kMostLogitBits = 16;
+
+/// What the sums of a step mean, by column: real = unit * (sum - center) + bias.
+struct Column {
+  double unit = 1, bias = 0;
+  std::int64_t center = 0;
+  double largest = 0;  // no |sum| is above it
+};
+
+/// Weights as an integer kernel takes them: packed = code - shift, weight = scale * (packed - zero).
+struct WeightCodes {
+  TensorI32 packed;
+  std::vector<double> scale;
+  std::vector<std::int32_t> zero;
+};
+
+class Lowering {
+ public:
+  Lowering(const Graph& graph, const QuantPlan& plan)
+      : graph_(graph),
+        shapes_(infer_shapes(graph)),
+        macs_(mac_counts(graph)),
+        readers_(graph, plan, program_.buffers),
+        patch_(graph.nodes.size(), 0),
+        height_(graph.nodes.size(), 0),
+        width_(graph.nodes.size(), 0),
+        done_(graph.nodes.size(), false) {}
+
+  IntegerProgram run() {
+    for (current_ = 0; current_ < int(graph_.nodes.size()); ++current_) {
+      set_place();
+      if (done_[std::size_t(current_)] || skips()) continue;
+      std::visit(*this, node().op);
+    }
+    program_.outputs = shapes_.back()[1];
+    for (Buffer& b : program_.buffers) b.size = (b.size + kSlack + 63) / 64 * 64;
+    program_.arena_size = place_buffers(program_.buffers, lifetimes());
+    return std::move(program_);
+  }
+
+  void operator()(const Input& op) {
+    program_.input_shape = {op.channels, op.height, op.width};
+    const std::vector<Form>& forms = readers_.forms(current_);
+    const int reader = readers_.only_reader(current_);
+    if (forms.size() != 1 || reader < 0) readers_.unsupported(current_, "is read in more than one form");
+    LoadCodes load{forms[0].encoding, op.channels, op.height, op.width, pad_of(reader)};
+    if (load.encoding.type != CodeType::kU8) readers_.unsupported(reader, "reads an image of 16 bits");
+    grow(forms[0].buffer, (op.height + 2 * load.pad) * (op.width + 2 * load.pad) * op.channels);
+    program_.steps.push_back({node().name, std::move(load), {}, {.outputs = {output_of(forms[0])}}, 0});
+  }
+
+  void operator()(const Conv2d& op) {
+    if (is_depthwise(node())) return depthwise(op);
+    if (op.geometry.groups != 1) readers_.unsupported(current_, "has groups that are no channels");
+    convolve(op.in, op.geometry, op.bias);
+  }
+  void operator()(const Linear& op) { convolve(op.in, {}, op.bias); }
+
+  void operator()(const LayerNorm& op) { normalize(op.channels, op.eps, true); }
+  void operator()(const GroupNorm& op) { normalize(op.channels, op.eps, false); }
+
+  void operator()(const Silu&) { copy(0); }
+  void operator()(const Add&) { copy(0); }
+
+  void operator()(const MergeHeads&) { attend(); }
+  void operator()(const Mul&) { attend_separably(); }
+
+  void operator()(const GlobalAvgPool&) {
+    const Form x = bytes(0);
+    const std::int64_t rows = readers_.rows(input()), channels = x.encoding.columns();
+    std::vector<Column> columns;
+    for (std::size_t c = 0; c < std::size_t(channels); ++c)
+      columns.push_back(
+          {x.encoding.scale[c] / double(rows), 0, rows * x.encoding.zero[c], 255.0 * double(rows)});
+    emit(PoolCodes{rows, channels}, {x.buffer}, columns);
+  }
+
+  void operator()(const ResizeBilinear& op) {
+    const Form& x = readers_.input({current_, 0});
+    if (x.encoding.type != CodeType::kI16) readers_.unsupported(current_, "reads 8 bits");
+    const std::int64_t height = height_[std::size_t(input())], width = width_[std::size_t(input())];
+    ResizeCodes resize{taps(height, op.height, op.align_corners), taps(width, op.width, op.align_corners),
+                       x.encoding.columns(), height, width};
+    std::vector<Column> columns;
+    for (std::size_t c = 0; c < x.encoding.scale.size(); ++c)
+      columns.push_back(
+          {x.encoding.scale[c] * kResizedUnit, 0, std::int64_t(x.encoding.zero[c]) * 128, 0x1p22});
+    emit(std::move(resize), {x.buffer}, columns);
+  }
+
+  void operator()(const BatchNorm&) { readers_.unsupported(current_, "is not folded into a convolution"); }
+  void operator()(const Relu&) { readers_.unsupported(current_, "has no step of its own"); }
+  void operator()(const MatMul&) { readers_.unsupported(current_, "is not part of an attention"); }
+  void operator()(const Softmax&) { readers_.unsupported(current_, "is not part of an attention"); }
+  void operator()(const SumLast&) { readers_.unsupported(current_, "is not part of an attention"); }
+  void operator()(const Slice&) { readers_.unsupported(current_, "is not part of an attention"); }
+  void operator()(const SplitHeads&) { readers_.unsupported(current_, "is not part of an attention"); }
+  void operator()(const Concat&) {}
+  void operator()(const UnfoldPatches&) {}
+  void operator()(const FoldPatches&) {}
+
+ private:
+  const Node& node() const { return graph_.nodes[std::size_t(current_)]; }
+  int input(std::size_t slot = 0) const { return node().inputs[slot]; }
+  const Tensor& param(std::size_t i) const { return graph_.params[std::size_t(node().params[i])].value; }
+  std::string where() const { return concat("integer engine: ", node().name); }
+
+  /// Inner nodes of attention, and ReLUs, which clip what is stored before them.
+  bool skips() const {
+    return (readers_.is_inside(current_) && !readers_.attention(current_)) ||
+           std::holds_alternative<Relu>(node().op);
+  }
+
+  /// Height, width and patch of the map that the node's output is.
+  void set_place() {
+    const auto i = std::size_t(current_);
+    const Shape& shape = shapes_[i];
+    if (!node().inputs.empty()) {
+      const auto from = std::size_t(input());
+      height_[i] = height_[from];
+      width_[i] = width_[from];
+      patch_[i] = patch_[from];
+    }
+    if (const auto* unfold = std::get_if<UnfoldPatches>(&node().op)) patch_[i] = unfold->patch;
+    if (std::holds_alternative<FoldPatches>(node().op)) patch_[i] = 0;
+    if (shape.size() == 2) height_[i] = width_[i] = 1;
+    if (shape.size() == 4 && !patch_[i]) {
+      height_[i] = shape[2];
+      width_[i] = shape[3];
+    }
+  }
+
+  std::int64_t pad_of(int reader) const {
+    const auto* conv = std::get_if<Conv2d>(&graph_.nodes[std::size_t(reader)].op);
+    return conv && conv->geometry.groups == 1 ? conv->geometry.pad : 0;
+  }
+
+  void grow(int buffer, std::int64_t size) {
+    Buffer& b = program_.buffers[std::size_t(buffer)];
+    b.size = std::max(b.size, size);
+  }
+
+  std::vector<Lifetime> lifetimes() const {
+    std::vector<Lifetime> alive(program_.buffers.size(), {int(program_.steps.size()), -1});
+    for (int i = 0; i < int(program_.steps.size()); ++i) {
+      const IntegerStep& step = program_.steps[std::size_t(i)];
+      const auto touch = [&](int buffer) {
+        Lifetime& life = alive[std::size_t(buffer)];
+        life = {std::min(life.begin, i), std::max(life.end, i)};
+      };
+      for (const Output& o : step.store.outputs) touch(o.buffer);
+      for (const int src : step.src) touch(src);
+      if (step.store.addend >= 0) touch(step.store.addend);
+    }
+    return alive;
+  }
+
+  /// The form of input `slot`, which has to be bytes.
+  const Form& bytes(int slot) const {
+    const Form& form = readers_.input({current_, slot});
+    if (form.encoding.type != CodeType::kU8)
+      readers_.unsupported(current_, concat("reads input ", slot, " with 16 bits"));
+    return form;
+  }
+
+  static Output output_of(const Form& form) {
+    return {.buffer = form.buffer,
+            .type = form.encoding.type,
+            .rows = form.rows,
+            .column = form.column,
+            .stride = form.stride};
+  }
+
+  /// To the codes of an encoding.
+  Requantization to_codes(const std::vector<Column>& columns, const Encoding& e) const {
+    std::vector<Rescale> rescale;
+    for (std::size_t c = 0; c < columns.size(); ++c)
+      rescale.push_back({columns[c].unit / e.scale[c], columns[c].bias / e.scale[c] + e.zero[c],
+                         columns[c].center, columns[c].largest, e.lo[c], e.hi[c]});
+    return requantization(rescale, where());
+  }
+
+  // The second half of a step.
+
+  void store_plain(Store& store, int last, const std::vector<Column>& columns) const {
+    for (const Form& form : forms(last)) {
+      Output output = output_of(form);
+      output.to_codes = to_codes(columns, form.encoding);
+      store.outputs.push_back(std::move(output));
+    }
+  }
+
+  void store_silu(Store& store, int silu, const std::vector<Column>& columns) const {
+    const Encoding in = readers_.encoding({silu, 0}, std::int64_t(columns.size()));
+    if (!in.is_uniform() || in.type != CodeType::kU8)
+      readers_.unsupported(silu, "reads more than one set of codes");
+    store.inner = to_codes(columns, in);
+    store.has_silu = true;
+    std::array<double, 256> values{};
+    double largest = 0;
+    for (int q = in.lo[0]; q <= in.hi[0]; ++q) {
+      const double x = in.scale[0] * (q - in.zero[0]);
+      values[std::size_t(q)] = x / (1 + std::exp(-x));
+      largest = std::max(largest, std::abs(values[std::size_t(q)]));
+    }
+    const double unit = largest > 0 ? largest / 32767 : 1;
+    for (std::size_t q = 0; q < 256; ++q) store.silu[q] = std::int16_t(std::lround(values[q] / unit));
+    const std::vector<Column> of_values(columns.size(), Column{unit, 0, 0, 32767});
+    for (const Form& form : forms(silu)) {
+      Output output = output_of(form);
+      const Encoding& e = form.encoding;
+      if (e.is_uniform()) {
+        output.table.emplace();
+        for (std::size_t q = 0; q < 256; ++q)
+          (*output.table)[q] = std::int16_t(std::clamp(std::nearbyint(values[q] / e.scale[0]) + e.zero[0],
+                                                       double(e.lo[0]), double(e.hi[0])));
+      } else {
+        output.to_codes = to_codes(of_values, e);
+      }
+      store.outputs.push_back(std::move(output));
+    }
+  }
+
+  /// `slot`: which operand of the addition the sums are.
+  void store_add(Store& store, int add, int slot, const std::vector<Column>& columns) const {
+    const auto count = std::int64_t(columns.size());
+    const Encoding a = readers_.encoding({add, slot}, count);
+    const Form& b = readers_.input({add, 1 - slot});
+    if (a.type != CodeType::kI16 || b.encoding.type != CodeType::kI16 || b.stride != count)
+      readers_.unsupported(add, "reads less than 16 bits");
+    store.inner = to_codes(columns, a);
+    store.addend = b.buffer;
+    for (const Form& form : forms(add)) {
+      std::vector<Rescale> rescale;
+      std::vector<Addend> addends;
+      for (std::size_t c = 0; c < columns.size(); ++c) {
+        const Encoding& e = form.encoding;
+        rescale.push_back({a.scale[c] / e.scale[c], double(e.zero[c]), a.zero[c], 0x1p15, e.lo[c], e.hi[c]});
+        addends.push_back({b.encoding.scale[c] / e.scale[c], b.encoding.zero[c]});
+      }
+      Output output = output_of(form);
+      output.to_codes = requantization_of_sum(rescale, addends, output.addend_multiplier, where());
+      store.outputs.push_back(std::move(output));
+    }
+  }
+
+  const std::vector<Form>& forms(int index) const { return readers_.forms(index); }
+
+  /// Whether the addition can take this node's sums as they are made: its other operand is there already.
+  bool fuses_add(int add) const {
+    const std::vector<int>& inputs = graph_.nodes[std::size_t(add)].inputs;
+    const int other = inputs[0] == current_ ? inputs[1] : inputs[0];
+    return other != current_ && other < current_;
+  }
+
+  /// Appends the step that computes the current node and what is fused behind it.
+  void emit(SumsOp op, std::vector<int> src, const std::vector<Column>& columns, std::int64_t macs = 0) {
+    IntegerStep step{node().name, std::move(op), std::move(src), {}, macs};
+    step.store.columns = std::int64_t(columns.size());
+    const int reader = readers_.only_reader(current_);
+    const Op* next = reader < 0 ? nullptr : &graph_.nodes[std::size_t(reader)].op;
+    int last = current_;
+    if (std::holds_alternative<Silu>(node().op)) {
+      store_silu(step.store, current_, columns);
+    } else if (std::holds_alternative<Add>(node().op)) {
+      store_add(step.store, current_, 0, columns);
+    } else if (next && std::holds_alternative<Silu>(*next)) {
+      store_silu(step.store, last = reader, columns);
+    } else if (next && std::holds_alternative<Add>(*next) && fuses_add(reader)) {
+      store_add(step.store, last = reader, graph_.nodes[std::size_t(reader)].inputs[0] == current_ ? 0 : 1,
+                columns);
+    } else if (current_ + 1 == int(graph_.nodes.size())) {
+      store_logits(step.store, columns);
+    } else {
+      store_plain(step.store, last, columns);
+    }
+    done_[std::size_t(last)] = true;
+    step.name = graph_.nodes[std::size_t(last)].name;
+    program_.steps.push_back(std::move(step));
+  }
+
+  /// As fine as 32 bits permit, up to 16 bits behind the point.
+  void store_logits(Store& store, const std::vector<Column>& columns) {
+    double largest = 0;
+    for (const Column& c : columns)
+      largest = std::max(largest, 2 * (c.largest + std::abs(double(c.center))) * c.unit + std::abs(c.bias));
+    int bits = kMostLogitBits;
+    while (bits > -16 && std::ldexp(largest, bits) >= 0x1p30) --bits;
+    const Encoding e = logits_encoding(store.columns, bits);
+    program_.logit_scale = e.scale[0];
+    program_.buffers.push_back({.size = store.columns * 4});
+    Output output = output_of({e, int(program_.buffers.size()) - 1, 1, 0, store.columns});
+    output.to_codes = to_codes(columns, e);
+    store.outputs.push_back(std::move(output));
+  }
+
+  /// The codes of an input, as sums.
+  void copy(int slot) {
+    const Form& x = readers_.input({current_, slot});
+    if (x.stride != x.encoding.columns()) readers_.unsupported(current_, "reads a part of a joined map");
+    std::vector<Column> columns;
+    for (std::size_t c = 0; c < x.encoding.scale.size(); ++c)
+      columns.push_back({x.encoding.scale[c], 0, x.encoding.zero[c], 0x1p15});
+    emit(CopyCodes{x.encoding.type, readers_.rows(current_), x.encoding.columns()}, {x.buffer}, columns);
+  }
+
+  // Products.
+
+  WeightCodes weight_codes() const {
+    const LayerPlan& layer = readers_.layer(current_);
+    const QParams& q = uniform(layer.weight->quantizer, where());
+    if (q.axis > 0)
+      readers_.unsupported(current_, "has weights with parameters by another axis than outputs");
+    const std::int32_t shift = q.qmax > 127 ? 128 : 0;
+    if (q.qmin - shift < -128 || q.qmax - shift > 127)
+      readers_.unsupported(current_, concat("has weight codes ", q.qmin, " .. ", q.qmax));
+    WeightCodes w{quantize(multiply_channels(param(0), layer.equalization), q), {}, {}};
+    for (std::int32_t& code : w.packed.values()) code -= shift;
+    const std::int64_t columns = param(0).dim(0), group = columns / std::int64_t(q.scale.size());
+    for (std::int64_t c = 0; c < columns; ++c) {
+      w.scale.push_back(double(q.scale[std::size_t(c / group)]));
+      w.zero.push_back(q.zero_point[std::size_t(c / group)] - shift);
+    }
+    return w;
+  }
+
+  /// The scale of the input behind equalization, which all channels share.
+  double input_scale(const Encoding& x) const {
+    const std::vector<float>& a = readers_.layer(current_).equalization;
+    const auto scale = [&](std::size_t c) { return a.empty() ? x.scale[c] : x.scale[c] / double(a[c]); };
+    for (std::size_t c = 1; c < x.scale.size(); ++c)
+      if (std::abs(scale(c) - scale(0)) > 1e-6 * scale(0))
+        readers_.unsupported(current_, "reads channels of different scales without equalization");
+    return scale(0);
+  }
+
+  /// What the products with weights mean. `weight(k, column)`: packed; k modulo the input's channels is the
+  /// channel.
+  template <typename Weight>
+  std::vector<Column> product_columns(const WeightCodes& w, const Encoding& x, std::int64_t depth, bool bias,
+                                      Weight weight) const {
+    const double s = input_scale(x);
+    const double least = *std::ranges::min_element(w.scale);
+    std::vector<Column> columns;
+    for (std::size_t c = 0; c < w.scale.size(); ++c) {
+      Column column{s * w.scale[c], bias ? double(param(1)[std::int64_t(c)]) : 0};
+      double magnitude = 0, without_zero = 0;
+      std::int64_t zeros = 0;
+      for (std::int64_t k = 0; k < depth; ++k) {
+        const std::int64_t z = x.zero[std::size_t(k % x.columns())], q = weight(k, std::int64_t(c));
+        column.center += z * (q - w.zero[c]);
+        magnitude += double(std::abs(q));
+        without_zero += double(std::abs(q - w.zero[c]));
+        zeros += std::abs(z);
+      }
+      column.largest = 255 * (magnitude + double(depth) * std::abs(w.zero[c]));
+      if (column.largest >= 0x1p31)
+        readers_.unsupported(current_, concat("sums ", depth, " products, which could overflow 32 bits"));
+      // A channel without weights has any scale: its sums are their center.
+      if (without_zero == 0) column.unit = s * least;
+      columns.push_back(column);
+    }
+    return columns;
+  }
+
+  void convolve(std::int64_t in, const ConvGeometry& g, bool bias) {
+    const Form& x = bytes(0);
+    const bool pointwise = g.kernel == 1 && g.stride == 1 && g.pad == 0;
+    const auto from = std::size_t(input());
+    const std::int64_t height = height_[from], width = width_[from], kernel = g.kernel;
+    if (!pointwise && (patch_[from] || x.stride != in))
+      readers_.unsupported(current_, "has a window over tokens or a part of a joined map");
+    const WeightCodes w = weight_codes();
+    const auto weight = [&](std::int64_t k, std::int64_t n) {
+      return w.packed[(n * in + k % in) * kernel * kernel + k / in];
+    };
+    const std::int64_t depth = kernel * kernel * in, columns = std::int64_t(w.scale.size());
+    MultiplyCodes step{
+        .weights = pack_int8(depth, columns, pointwise ? 1 : kernel,
+                             [&](std::int64_t k, std::int64_t n) { return std::int8_t(weight(k, n)); }),
+        .rows = readers_.rows(current_),
+        .src_stride = x.stride,
+        .src_size = height * width * x.stride,
+        .segment_size = pointwise ? in : kernel * in};
+    if (std::ranges::any_of(w.zero, [](std::int32_t z) { return z != 0; })) step.weight_zero = w.zero;
+    if (pointwise && readers_.rows(current_) != readers_.rows(input()))
+      readers_.unsupported(current_, "changes the number of rows");
+    int src = x.buffer;
+    if (!pointwise) {
+      const std::int64_t padded_width = width + 2 * g.pad;
+      if (g.pad && !std::holds_alternative<Input>(graph_.nodes[from].op))
+        src = padded(x, height, width, g.pad);
+      step.src_size = (height + 2 * g.pad) * padded_width * in;
+      step.segment_stride = padded_width * in;
+      const std::int64_t out_height = conv_extent(height, g), out_width = conv_extent(width, g);
+      for (std::int64_t oy = 0; oy < out_height; ++oy)
+        for (std::int64_t ox = 0; ox < out_width; ++ox)
+          step.src_rows.push_back(std::int32_t((oy * g.stride * padded_width + ox * g.stride) * in));
+    }
+    const auto meaning = product_columns(w, x.encoding, depth, bias, weight);
+    emit(std::move(step), {src}, meaning, macs_[std::size_t(current_)]);
+  }
+
+  /// A copy of the map with zero points around it.
+  int padded(const Form& x, std::int64_t height, std::int64_t width, std::int64_t pad) {
+    const std::int64_t channels = x.encoding.columns();
+    const int buffer = int(program_.buffers.size());
+    program_.buffers.push_back({.size = (height + 2 * pad) * (width + 2 * pad) * channels});
+    PadCodes op{{x.encoding.zero.begin(), x.encoding.zero.end()}, channels, height, width, pad};
+    Store store;
+    store.outputs.push_back({.buffer = buffer, .stride = channels});
+    program_.steps.push_back({node().name, std::move(op), {x.buffer}, std::move(store), 0});
+    return buffer;
+  }
+
+  void depthwise(const Conv2d& op) {
+    const ConvGeometry& g = op.geometry;
+    if (g.kernel != 3 || g.pad != 1 || (g.stride != 1 && g.stride != 2))
+      readers_.unsupported(current_, concat("has kernel ", g.kernel, ", stride ", g.stride, ", pad ", g.pad));
+    const Form x = bytes(0);
+    if (x.stride != op.in) readers_.unsupported(current_, "reads a part of a joined map");
+    const WeightCodes w = weight_codes();
+    const auto from = std::size_t(input());
+    DepthwiseCodes step{.weights = std::vector<std::int16_t>(std::size_t(9 * op.in), 0),
+                        .zero = {x.encoding.zero.begin(), x.encoding.zero.end()},
+                        .channels = op.in,
+                        .height = height_[from],
+                        .width = width_[from],
+                        .out_height = conv_extent(height_[from], g),
+                        .out_width = conv_extent(width_[from], g),
+                        .stride = g.stride};
+    std::vector<Column> columns;
+    for (std::int64_t c = 0; c < op.in; ++c) {
+      const auto i = std::size_t(c);
+      Column column{x.encoding.scale[i] * w.scale[i], op.bias ? double(param(1)[c]) : 0};
+      for (std::int64_t k = 0; k < 9; ++k) {
+        const std::int32_t q = w.packed[c * 9 + k] - w.zero[i];
+        step.weights[std::size_t(k * op.in + c)] = std::int16_t(q);
+        column.largest += 255 * std::abs(double(q));
+      }
+      columns.push_back(column);
+    }
+    emit(std::move(step), {x.buffer}, columns, macs_[std::size_t(current_)]);
+  }
+
+  void normalize(std::int64_t channels, double eps, bool by_row) {
+    const Form& x = readers_.input({current_, 0});
+    if (x.stride != channels) readers_.unsupported(current_, "reads a part of a joined map");
+    const int src = x.encoding.type == CodeType::kU8 ? aligned_channels(x) : x.buffer;
+    if (x.encoding.type != CodeType::kU8 && !x.encoding.is_uniform())
+      readers_.unsupported(current_, "reads channels of different scales");
+    const double scale = *std::ranges::min_element(x.encoding.scale);
+    NormalizeCodes step{readers_.rows(current_), channels, 1, by_row};
+    const double scaled_eps = eps / (scale * scale) * 65536;
+    if (!(scaled_eps < 0x1p46))
+      readers_.unsupported(current_, concat("has codes of scale ", scale, " for eps ", eps));
+    step.eps = std::max<std::int64_t>(1, std::llround(scaled_eps));
+    const double count = double(by_row ? channels : channels * step.rows);
+    std::vector<Column> columns;
+    for (std::int64_t c = 0; c < channels; ++c)
+      columns.push_back({double(param(0)[c]) * kNormalizedUnit, double(param(1)[c]), 0,
+                         std::sqrt(count) / kNormalizedUnit});
+    emit(std::move(step), {src}, columns);
+  }
+
+  /// Channels of 8 bits whose scales are small multiples of one (FQ-ViT's power-of-two factors), as 16 bits
+  /// of one scale: exact.
+  int aligned_channels(const Form& x) {
+    const Encoding& e = x.encoding;
+    const double scale = *std::ranges::min_element(e.scale);
+    std::vector<Column> columns;
+    Encoding wide{CodeType::kI16, {}, {}, {}, {}};
+    for (std::size_t c = 0; c < e.scale.size(); ++c) {
+      const double factor = std::nearbyint(e.scale[c] / scale);
+      if (std::abs(e.scale[c] - factor * scale) > 1e-4 * e.scale[c] || factor > 64)
+        readers_.unsupported(current_, "reads channels whose scales are no small multiples of one");
+      columns.push_back({factor * scale, 0, e.zero[c], 255});
+      wide.scale.push_back(scale);
+      wide.zero.push_back(0);
+      wide.lo.push_back(-32768);
+      wide.hi.push_back(32767);
+    }
+    const int buffer = int(program_.buffers.size());
+    const std::int64_t rows = readers_.rows(input());
+    program_.buffers.push_back({.size = rows * e.columns() * 2});
+    Output output = output_of({wide, buffer, rows, 0, e.columns()});
+    output.to_codes = to_codes(columns, wide);
+    Store store{.columns = e.columns()};
+    store.outputs.push_back(std::move(output));
+    program_.steps.push_back(
+        {node().name, CopyCodes{e.type, rows, e.columns()}, {x.buffer}, std::move(store), 0});
+    return buffer;
+  }
+
+  // Attention.
+
+  static std::array<std::uint32_t, 256> exponents(double scale) {
+    std::array<std::uint32_t, 256> e{};
+    for (int d = 0; d < 256; ++d)
+      e[std::size_t(d)] = std::uint32_t(std::lround(65536 * std::exp(-scale * d)));
+    return e;
+  }
+
+  SoftmaxTask softmax_task(const Encoding& p, std::size_t i) const {
+    const double inverse = 65536 / p.scale[i];
+    if (p.type != CodeType::kU8 || !(inverse < 0x1p30))
+      readers_.unsupported(current_, concat("puts out probabilities of scale ", p.scale[i]));
+    return {nullptr, std::uint32_t(std::llround(inverse)), p.zero[i], p.lo[i], p.hi[i]};
+  }
+
+  ProjectedTokens tokens(const AttentionMatch& match) const {
+    const auto from = std::size_t(match.source);
+    if (!patch_[from]) readers_.unsupported(current_, "attends to what is not tokens");
+    return projected_tokens(height_[from], width_[from], readers_.channels(match.source), patch_[from],
+                            match);
+  }
+
+  /// The rows of q, k and v.
+  const Form& projection() const {
+    const Form& form = readers_.input({current_, 0});
+    if (form.stride != form.encoding.columns())
+      readers_.unsupported(current_, "reads a part of a joined map");
+    return form;
+  }
+
+  std::int64_t macs_of(const AttentionMatch& match) const {
+    std::int64_t macs = 0;
+    for (const int inner : match.nodes) macs += macs_[std::size_t(inner)];
+    return macs;
+  }
+
+  void attend() {
+    const AttentionMatch& match = readers_.attention(current_)->match;
+    const std::int64_t heads = match.heads;
+    const Encoding q = readers_.encoding({match.scores, 0}, heads),
+                   k = readers_.encoding({match.scores, 1}, heads),
+                   v = readers_.encoding({match.context, 1}, heads),
+                   logits = readers_.encoding({match.softmax, 0}, heads),
+                   p = readers_.encoding({match.context, 0}, heads);
+    const Form& x = projection();
+    AttendCodes step{.in = tokens(match),
+                     .heads = heads,
+                     .head_size = match.width / heads,
+                     .zero_q = q.zero,
+                     .zero_k = k.zero,
+                     .zero_v = v.zero};
+    std::vector<Column> columns;
+    for (std::size_t h = 0; h < std::size_t(heads); ++h) {
+      const double size = double(step.head_size);
+      Encoding of_head;
+      for (std::int64_t t = 0; t < step.in.tokens; ++t) of_head.append(logits.slice(std::int64_t(h), 1));
+      const Column score{match.scale * q.scale[h] * k.scale[h], 0, 0, 65025 * size};
+      step.scores.push_back(to_codes(std::vector<Column>(std::size_t(step.in.tokens), score), of_head));
+      step.exponents.push_back(exponents(logits.scale[h]));
+      step.softmax.push_back(softmax_task(p, h));
+      columns.insert(columns.end(), std::size_t(step.head_size),
+                     Column{p.scale[h] * v.scale[h], 0, 0, 65025 * double(step.in.tokens)});
+    }
+    emit(std::move(step), {x.buffer}, columns, macs_of(match));
+  }
+
+  void attend_separably() {
+    const AttentionMatch& match = readers_.attention(current_)->match;
+    const Encoding k = readers_.encoding({match.weighted, 0}, match.width),
+                   p = readers_.encoding({match.weighted, 1}, 1),
+                   logits = readers_.encoding({match.softmax, 0}, 1),
+                   v = readers_.encoding({current_, 0}, match.width),
+                   context = readers_.encoding({current_, 1}, match.width);
+    const Form& x = projection();
+    SeparableAttendCodes step{.in = tokens(match),
+                              .channels = match.width,
+                              .exponents = exponents(logits.scale[0]),
+                              .softmax = softmax_task(p, 0),
+                              .zero_k = k.zero,
+                              .zero_v = v.zero,
+                              .context = {},
+                              .zero_context = context.zero};
+    std::vector<Column> sums, columns;
+    for (std::size_t c = 0; c < k.scale.size(); ++c) {
+      sums.push_back({k.scale[c] * p.scale[0], 0, 0, 65025 * double(step.in.tokens)});
+      columns.push_back({v.scale[c] * context.scale[c], 0, 0, 65025});
+    }
+    if (context.type != CodeType::kU8) readers_.unsupported(current_, "reads a context of 16 bits");
+    step.context = to_codes(sums, context);
+    emit(std::move(step), {x.buffer}, columns, macs_of(match));
+  }
+
+  static std::vector<ResizeCodes::Tap> taps(std::int64_t in, std::int64_t out, bool align_corners) {
+    std::vector<ResizeCodes::Tap> result;
+    for (const ResizeTap& tap : resize_taps(in, out, align_corners))
+      result.push_back({tap.low, tap.high, std::int32_t(std::lround(4096 * tap.high_weight))});
+    return result;
+  }
+
+  const Graph& graph_;
+  std::vector<Shape> shapes_;
+  std::vector<std::int64_t> macs_;
+  IntegerProgram program_;
+  mutable Readers readers_;
+  std::vector<int> patch_;
+  std::vector<std::int64_t> height_, width_;
+  std::vector<bool> done_;
+  int current_ = 0;
+};
+
+}  // namespace
+
+IntegerProgram lower(const Graph& graph, const QuantPlan& plan) { return Lowering(graph, plan).run(); }
+
+}  // namespace qhv

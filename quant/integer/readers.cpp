@@ -1,0 +1,170 @@
+#include "quant/integer/readers.h"
+
+#include <algorithm>
+
+#include "nn/shapes.h"
+
+namespace qhv {
+namespace {
+
+constexpr const char* kWhere = "integer engine";
+
+int channel_axis(const Shape& shape) { return shape.size() == 3 ? 2 : 1; }
+
+}  // namespace
+
+Readers::Readers(const Graph& graph, const QuantPlan& plan, std::vector<Buffer>& buffers)
+    : graph_(graph),
+      plan_(plan),
+      buffers_(buffers),
+      shapes_(infer_shapes(graph)),
+      readers_(graph.nodes.size()),
+      layer_of_(graph.nodes.size(), -1),
+      group_of_(graph.nodes.size(), -1) {
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i)
+    for (std::size_t slot = 0; slot < graph.nodes[i].inputs.size(); ++slot)
+      readers_[std::size_t(graph.nodes[i].inputs[slot])].push_back({int(i), int(slot)});
+  for (std::size_t i = 0; i < plan.layers.size(); ++i)
+    layer_of_[std::size_t(find_node(graph, plan.layers[i].node))] = int(i);
+  find_attention();
+}
+
+void Readers::unsupported(int node, const std::string& why) const {
+  const Node& n = graph_.nodes[std::size_t(node)];
+  fail(kWhere, concat(op_name(n.op), ' ', n.name, ' ', why));
+}
+
+const LayerPlan& Readers::layer(int node) const {
+  const int index = layer_of_[std::size_t(node)];
+  if (index < 0) unsupported(node, "has no plan: quantise with --full");
+  return plan_.layers[std::size_t(index)];
+}
+
+std::int64_t Readers::channels(int node) const {
+  const Shape& shape = shapes_[std::size_t(node)];
+  return shape[std::size_t(channel_axis(shape))];
+}
+
+std::int64_t Readers::rows(int node) const {
+  return element_count(shapes_[std::size_t(node)]) / channels(node);
+}
+
+int Readers::only_reader(int node) const {
+  const auto& readers = readers_[std::size_t(node)];
+  return readers.size() == 1 ? readers[0].node : -1;
+}
+
+const AttentionGroup* Readers::attention(int node) const {
+  const auto group = groups_.find(node);
+  return group == groups_.end() ? nullptr : &group->second;
+}
+
+Encoding Readers::encoding(Edge edge, std::int64_t columns) const {
+  const Node& node = graph_.nodes[std::size_t(edge.node)];
+  const Quantizer& quantizer = layer(edge.node).inputs[std::size_t(edge.slot)].quantizer;
+  const auto* q = std::get_if<QParams>(&quantizer);
+  if (!q)
+    unsupported(edge.node, concat("reads input ", edge.slot, " with a ", scheme_name(quantizer),
+                                  " quantiser, which has no integer arithmetic here"));
+  // Heads and channels are axis 1 of four; rows of tokens end in their channels.
+  const Shape& shape = shapes_[std::size_t(node.inputs[std::size_t(edge.slot)])];
+  if (q->axis >= 0 && q->axis != channel_axis(shape))
+    unsupported(edge.node, concat("has parameters for axis ", q->axis, " of ", shape));
+  return encoding_of(*q, columns, concat(kWhere, ": ", node.name, ", input ", edge.slot));
+}
+
+void Readers::add_group(AttentionGroup group, int last) {
+  for (const int inner : group.match.nodes) group_of_[std::size_t(inner)] = last;
+  groups_.emplace(last, std::move(group));
+}
+
+// Patterns are found first: their inner nodes do not ask for forms of their own.
+void Readers::find_attention() {
+  for (int i = 0; i < int(graph_.nodes.size()); ++i) {
+    const Node& node = graph_.nodes[std::size_t(i)];
+    if (std::holds_alternative<MergeHeads>(node.op)) {
+      const auto match = match_attention(graph_, i);
+      if (!match) unsupported(i, "does not end softmax(q k^T) v");
+      if (match->q != 0 || match->k != match->width || match->v != 2 * match->width)
+        unsupported(i, "has q, k and v in another order");
+      Encoding rows = encoding({match->scores, 0}, match->width);
+      rows.append(encoding({match->scores, 1}, match->width));
+      rows.append(encoding({match->context, 1}, match->width));
+      add_group({*match, false, std::move(rows)}, i);
+    } else if (std::holds_alternative<Mul>(node.op)) {
+      const auto match = match_separable_attention(graph_, i);
+      if (!match) continue;  // the inner product
+      if (match->q != 0 || match->k != 1 || match->v != 1 + match->width)
+        unsupported(i, "has q, k and v in another order");
+      Encoding rows = encoding({match->softmax, 0}, 1);
+      rows.append(encoding({match->weighted, 0}, match->width));
+      Encoding values = encoding({i, 0}, match->width);
+      values.lo = values.zero;  // ReLU
+      rows.append(values);
+      add_group({*match, true, std::move(rows)}, i);
+    }
+  }
+}
+
+void Readers::add_form(std::vector<Form>& forms, int node, Encoding encoding, Edge edge) {
+  auto form = std::ranges::find_if(
+      forms, [&](const Form& f) { return f.stride == encoding.columns() && f.encoding == encoding; });
+  if (form == forms.end()) {
+    const std::int64_t columns = encoding.columns();
+    buffers_.push_back({.size = rows(node) * columns * code_size(encoding.type)});
+    forms.push_back({std::move(encoding), int(buffers_.size()) - 1, rows(node), 0, columns});
+    form = std::prev(forms.end());
+  }
+  inputs_.emplace(std::pair(edge.node, edge.slot), *form);
+}
+
+void Readers::follow(std::vector<Form>& result, int node, Edge reader) {
+  const Op& op = graph_.nodes[std::size_t(reader.node)].op;
+  if (const int last = group_of_[std::size_t(reader.node)]; last >= 0) {
+    const AttentionGroup& group = groups_.at(last);
+    if (group.match.source != node) unsupported(reader.node, "is read outside of its attention");
+    return add_form(result, node, group.projection, {last, 0});
+  }
+  const bool moves = std::holds_alternative<UnfoldPatches>(op) || std::holds_alternative<FoldPatches>(op);
+  if (moves || std::holds_alternative<Relu>(op)) {
+    for (Form form : forms(reader.node)) {
+      if (!moves)
+        for (std::size_t c = 0; c < form.encoding.lo.size(); ++c)
+          form.encoding.lo[c] = std::max(form.encoding.lo[c], form.encoding.zero[c]);
+      result.push_back(std::move(form));
+    }
+    return;
+  }
+  if (std::holds_alternative<Concat>(op)) {
+    if (channel_axis(shapes_[std::size_t(reader.node)]) != std::get<Concat>(op).axis)
+      unsupported(reader.node, "joins another axis than channels");
+    std::int64_t first = 0;
+    const std::vector<int>& parts = graph_.nodes[std::size_t(reader.node)].inputs;
+    for (int slot = 0; slot < reader.slot; ++slot) first += channels(parts[std::size_t(slot)]);
+    for (const Form& whole : forms(reader.node))
+      result.push_back({whole.encoding.slice(first, channels(node)), whole.buffer, whole.rows,
+                        whole.column + first, whole.stride});
+    return;
+  }
+  add_form(result, node, encoding(reader, channels(node)), reader);
+}
+
+const std::vector<Form>& Readers::forms(int node) {
+  if (const auto known = forms_.find(node); known != forms_.end()) return known->second;
+  std::vector<Form> result;
+  for (const Edge& reader : readers_[std::size_t(node)]) follow(result, node, reader);
+  return forms_.emplace(node, std::move(result)).first->second;
+}
+
+const Form& Readers::input(Edge edge) const { return inputs_.at({edge.node, edge.slot}); }
+
+std::vector<std::string> float_islands(const Graph& graph, const QuantPlan& plan) {
+  std::vector<std::string> names;
+  for (const int node : full_nodes(graph)) {
+    const std::string& name = graph.nodes[std::size_t(node)].name;
+    if (std::ranges::find(plan.layers, name, &LayerPlan::node) == plan.layers.end()) names.push_back(name);
+  }
+  return names;
+}
+
+}  // namespace qhv

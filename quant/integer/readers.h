@@ -1,0 +1,81 @@
+// In which forms a value is read: for each node of a graph the encodings that its readers want, through
+// everything that only moves values, and the buffers that hold them.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "nn/executor/attention_pattern.h"
+#include "nn/executor/buffers.h"
+#include "nn/run.h"
+#include "quant/integer/encoding.h"
+#include "quant/plan.h"
+
+namespace qhv {
+
+/// Attention as a single step: the pattern, and the encoding of the joint projection's rows.
+struct AttentionGroup {
+  AttentionMatch match;
+  bool separable = false;
+  Encoding projection;
+};
+
+/// A form of a node's output: columns `column` .. of the rows, `stride` codes each, of a buffer.
+struct Form {
+  Encoding encoding;
+  int buffer = -1;
+  std::int64_t rows = 0, column = 0, stride = 0;
+};
+
+class Readers {
+ public:
+  /// Buffers are appended to `buffers`; all arguments must outlive it. Throws std::invalid_argument
+  /// "[integer engine] ...", naming the node, for quantisers without integer arithmetic.
+  Readers(const Graph& graph, const QuantPlan& plan, std::vector<Buffer>& buffers);
+
+  /// The forms in which the output of a node is wanted. The network's output has none.
+  const std::vector<Form>& forms(int node);
+
+  /// Where input `slot` of the node is found; of the last node of an attention: the projection's rows.
+  const Form& input(Edge edge) const;
+
+  /// The encoding of an input as its node reads it. `columns`: of a row, or heads.
+  Encoding encoding(Edge edge, std::int64_t columns) const;
+
+  /// Rows (pixels or tokens) and channels of a node's output.
+  std::int64_t rows(int node) const;
+  std::int64_t channels(int node) const;
+
+  /// The only reader of a node, or -1.
+  int only_reader(int node) const;
+
+  /// The attention whose last node this is, or null; and whether a node is part of one.
+  const AttentionGroup* attention(int node) const;
+  bool is_inside(int node) const { return group_of_[std::size_t(node)] >= 0; }
+
+  const LayerPlan& layer(int node) const;
+
+  [[noreturn]] void unsupported(int node, const std::string& why) const;
+
+ private:
+  void find_attention();
+  void add_group(AttentionGroup group, int last);
+  void add_form(std::vector<Form>& forms, int node, Encoding encoding, Edge edge);
+  void follow(std::vector<Form>& forms, int node, Edge reader);
+
+  const Graph& graph_;
+  const QuantPlan& plan_;
+  std::vector<Buffer>& buffers_;
+  std::vector<Shape> shapes_;
+  std::vector<std::vector<Edge>> readers_;
+  std::vector<int> layer_of_, group_of_;  // or -1
+  std::map<int, AttentionGroup> groups_;  // by last node
+  std::map<int, std::vector<Form>> forms_;
+  std::map<std::pair<int, int>, Form> inputs_;  // by edge
+};
+
+/// Nodes that compute in floating point under this plan, because it says nothing of them.
+std::vector<std::string> float_islands(const Graph& graph, const QuantPlan& plan);
+
+}  // namespace qhv

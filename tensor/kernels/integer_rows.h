@@ -1,0 +1,168 @@
+// The kernels of integer_kernels.h in plain C++. Included once by the file of each instruction set, inside of
+// an anonymous namespace: compilers make vectors of most loops, and what they do not make well that file
+// replaces. Integers are exact, so the bits are the same in all of them.
+//
+// Nothing here may call templates or inline functions of other headers (see simd.h).
+#pragma once
+
+#include "tensor/kernels/integer_kernels.h"
+
+/// Where row `row` of a product begins.
+inline const std::uint8_t* row_of(const IntegerGemmTask& t, std::int64_t row) {
+  return t.src + (t.src_rows ? std::int64_t(t.src_rows[row]) : row * t.src_stride);
+}
+
+inline void gemm_plain(const IntegerGemmTask& t, std::int64_t row_begin, std::int64_t row_end) {
+  const std::int64_t quads = t.segments * t.segment_quads;
+  for (std::int64_t row = row_begin; row < row_end; ++row) {
+    const std::uint8_t* src = row_of(t, row);
+    std::int32_t* sums = t.sums + (row - row_begin) * t.sums_stride;
+    for (std::int64_t panel = 0; panel < t.panels; ++panel, sums += kPanelColumns) {
+      const std::int8_t* w = t.weights + panel * quads * kPanelColumns * kQuad;
+      for (std::int64_t n = 0; n < kPanelColumns; ++n) sums[n] = 0;
+      for (std::int64_t s = 0; s < t.segments; ++s)
+        for (std::int64_t q = 0; q < t.segment_quads; ++q, w += kPanelColumns * kQuad) {
+          const std::uint8_t* x = src + s * t.segment_stride + q * kQuad;
+          for (std::int64_t n = 0; n < kPanelColumns; ++n)
+            for (std::int64_t i = 0; i < kQuad; ++i) sums[n] += std::int32_t(x[i]) * w[n * kQuad + i];
+        }
+    }
+  }
+}
+
+inline void depthwise_plain(const IntegerDepthwiseTask& t, std::int64_t y, std::int64_t x_begin,
+                            std::int64_t x_end, std::int32_t* sums) {
+  for (std::int64_t x = x_begin; x < x_end; ++x, sums += t.channels) {
+    for (std::int64_t c = 0; c < t.channels; ++c) sums[c] = 0;
+    for (std::int64_t ky = 0; ky < 3; ++ky)
+      for (std::int64_t kx = 0; kx < 3; ++kx) {
+        const std::int64_t iy = y * t.stride + ky - 1, ix = x * t.stride + kx - 1;
+        if (iy < 0 || iy >= t.height || ix < 0 || ix >= t.width) continue;
+        const std::uint8_t* src = t.src + (iy * t.width + ix) * t.channels;
+        const std::int16_t* w = t.weights + (ky * 3 + kx) * t.channels;
+        for (std::int64_t c = 0; c < t.channels; ++c)
+          sums[c] += (std::int32_t(src[c]) - std::int32_t(t.zero[c])) * std::int32_t(w[c]);
+      }
+  }
+}
+
+inline std::int32_t clip(std::int64_t v, std::int32_t lo, std::int32_t hi) {
+  return v < lo ? lo : v > hi ? hi : std::int32_t(v);
+}
+
+template <typename Code>
+void requantize_plain(const RequantizeTask& t, const std::int32_t* sums, std::int64_t sums_stride,
+                      std::int64_t rows, std::int64_t columns, Code* dst, std::int64_t dst_stride) {
+  for (std::int64_t row = 0; row < rows; ++row, sums += sums_stride, dst += dst_stride)
+    for (std::int64_t c = 0; c < columns; ++c)
+      dst[c] =
+          Code(clip((std::int64_t(sums[c]) * t.multiplier[c] + t.offset[c]) >> t.shift, t.lo[c], t.hi[c]));
+}
+
+template <typename Code>
+void add_plain(const RequantizeTask& t, const std::int32_t* addend_multiplier, const std::int32_t* sums,
+               std::int64_t sums_stride, const std::int16_t* addend, std::int64_t addend_stride,
+               std::int64_t rows, std::int64_t columns, Code* dst, std::int64_t dst_stride) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t c = 0; c < columns; ++c)
+      dst[c] = Code(clip((std::int64_t(sums[c]) * t.multiplier[c] +
+                          std::int64_t(addend[c]) * addend_multiplier[c] + t.offset[c]) >>
+                             t.shift,
+                         t.lo[c], t.hi[c]));
+    sums += sums_stride;
+    addend += addend_stride;
+    dst += dst_stride;
+  }
+}
+
+template <typename Code>
+void look_up_plain(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
+                   std::int64_t rows, std::int64_t columns, Code* dst, std::int64_t dst_stride) {
+  for (std::int64_t row = 0; row < rows; ++row, codes += codes_stride, dst += dst_stride)
+    for (std::int64_t c = 0; c < columns; ++c) dst[c] = Code(table[codes[c]]);
+}
+
+inline std::int32_t row_sum_plain(const std::uint8_t* codes, std::int64_t count) {
+  std::int32_t sum = 0;
+  for (std::int64_t c = 0; c < count; ++c) sum += codes[c];
+  return sum;
+}
+
+inline void subtract_zeros_plain(std::int32_t* sums, std::int64_t columns, std::int32_t row,
+                                 const std::int32_t* factors, const std::int32_t* terms) {
+  if (terms)
+    for (std::int64_t c = 0; c < columns; ++c) sums[c] -= row * factors[c] + terms[c];
+  else
+    for (std::int64_t c = 0; c < columns; ++c) sums[c] -= row * factors[c];
+}
+
+inline void softmax_plain(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count,
+                          std::uint8_t* dst) {
+  std::uint8_t largest = 0;
+  for (std::int64_t i = 0; i < count; ++i) largest = codes[i] > largest ? codes[i] : largest;
+  std::uint64_t sum = 0;
+  for (std::int64_t i = 0; i < count; ++i) sum += t.exponents[largest - codes[i]];
+  // 2^32 / sum times the inverse scale, as a number of at most 31 bits and a shift.
+  std::uint64_t reciprocal = (std::uint64_t(t.inverse_scale) << 32) / sum;
+  int shift = 48;
+  while (reciprocal >> 31) {
+    reciprocal >>= 1;
+    --shift;
+  }
+  std::uint8_t by_distance[256];
+  for (int d = 0; d < 256; ++d) {
+    const std::uint64_t product = t.exponents[d] * reciprocal + (std::uint64_t{1} << (shift - 1));
+    by_distance[d] = std::uint8_t(clip(std::int64_t(product >> shift) + t.zero, t.lo, t.hi));
+  }
+  for (std::int64_t i = 0; i < count; ++i) dst[i] = by_distance[largest - codes[i]];
+}
+
+inline void normalize_plain(const std::int16_t* src, std::int64_t count, std::int32_t mean,
+                            std::int32_t inverse, int shift, std::int32_t* dst) {
+  const std::int64_t half = std::int64_t{1} << (shift - 1);
+  for (std::int64_t c = 0; c < count; ++c)
+    dst[c] = std::int32_t((std::int64_t(std::int32_t(src[c]) * 256 - mean) * inverse + half) >> shift);
+}
+
+inline void moments_plain(const std::int16_t* src, std::int64_t count, std::int64_t* sum,
+                          std::int64_t* squares) {
+  std::int64_t s = 0, q = 0;
+  for (std::int64_t c = 0; c < count; ++c) {
+    s += src[c];
+    q += std::int32_t(src[c]) * std::int32_t(src[c]);
+  }
+  *sum += s;
+  *squares += q;
+}
+
+inline void add_multiple_plain(const std::uint8_t* codes, const std::int32_t* zero, std::int64_t count,
+                               std::int32_t factor, std::int32_t* sums) {
+  for (std::int64_t c = 0; c < count; ++c) sums[c] += (std::int32_t(codes[c]) - zero[c]) * factor;
+}
+
+inline void multiply_plain(const std::uint8_t* a, const std::int32_t* a_zero, const std::int32_t* b,
+                           std::int64_t count, std::int32_t* sums) {
+  for (std::int64_t c = 0; c < count; ++c) sums[c] = (std::int32_t(a[c]) - a_zero[c]) * b[c];
+}
+
+constexpr IntegerKernels plain_table(const char* name, bool (*is_supported)()) {
+  return {.name = name,
+          .is_supported = is_supported,
+          .gemm = gemm_plain,
+          .depthwise = depthwise_plain,
+          .requantize_u8 = requantize_plain<std::uint8_t>,
+          .requantize_i16 = requantize_plain<std::int16_t>,
+          .requantize_i32 = requantize_plain<std::int32_t>,
+          .add_u8 = add_plain<std::uint8_t>,
+          .add_i16 = add_plain<std::int16_t>,
+          .look_up_u8 = look_up_plain<std::uint8_t>,
+          .look_up_i16 = look_up_plain<std::int16_t>,
+          .look_up_i32 = look_up_plain<std::int32_t>,
+          .row_sum = row_sum_plain,
+          .subtract_zeros = subtract_zeros_plain,
+          .softmax = softmax_plain,
+          .normalize = normalize_plain,
+          .moments = moments_plain,
+          .add_multiple = add_multiple_plain,
+          .multiply = multiply_plain};
+}

@@ -1,0 +1,285 @@
+// Compiled for CPUs with AVX512-VNNI and AVX512-VBMI; see integer_rows.h for what each kernel computes.
+#include <immintrin.h>
+
+#include "tensor/kernels/integer_kernels.h"
+
+namespace qhv {
+namespace {
+
+#include "tensor/kernels/integer_rows.h"
+
+constexpr std::int64_t kLanes = 16;
+constexpr std::int64_t kPanelQuad = kPanelColumns * kQuad;  // bytes
+
+/// The first `count` lanes, all of them from 16 on.
+__mmask16 first_lanes(std::int64_t count) {
+  return count >= kLanes ? __mmask16(0xffff) : __mmask16((1u << count) - 1);
+}
+
+/// Sums of kRows rows and kPanels panels stay in registers.
+template <int kRows, int kPanels>
+void gemm_tile(const IntegerGemmTask& t, const std::int8_t* weights, std::int64_t row, std::int32_t* sums) {
+  const std::int64_t panel_size = t.segments * t.segment_quads * kPanelQuad;
+  const std::uint8_t* rows[kRows];
+  __m512i acc[kRows][kPanels];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+    rows[i] = row_of(t, row + i);
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) acc[i][p] = _mm512_setzero_si512();
+  }
+  for (std::int64_t s = 0; s < t.segments; ++s)
+    for (std::int64_t q = 0; q < t.segment_quads; ++q, weights += kPanelQuad) {
+      __m512i w[kPanels];
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) w[p] = _mm512_loadu_si512(weights + p * panel_size);
+      const std::int64_t at = s * t.segment_stride + q * kQuad;
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        const __m512i x = _mm512_set1_epi32(*reinterpret_cast<const int*>(rows[i] + at));
+#pragma GCC unroll 4
+        for (int p = 0; p < kPanels; ++p) acc[i][p] = _mm512_dpbusd_epi32(acc[i][p], x, w[p]);
+      }
+    }
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p)
+      _mm512_storeu_si512(sums + i * t.sums_stride + p * kPanelColumns, acc[i][p]);
+}
+
+/// All rows of kPanels panels. The last tile overlaps the one before it.
+template <int kRows, int kPanels>
+void gemm_panels(const IntegerGemmTask& t, std::int64_t panel, std::int64_t row_begin, std::int64_t row_end) {
+  const std::int8_t* weights = t.weights + panel * t.segments * t.segment_quads * kPanelQuad;
+  const auto tile_sums = [&](std::int64_t row) {
+    return t.sums + (row - row_begin) * t.sums_stride + panel * kPanelColumns;
+  };
+  if (row_end - row_begin < kRows) {
+    for (std::int64_t row = row_begin; row < row_end; ++row)
+      gemm_tile<1, kPanels>(t, weights, row, tile_sums(row));
+    return;
+  }
+  for (std::int64_t row = row_begin; row < row_end; row += kRows) {
+    const std::int64_t first = row + kRows > row_end ? row_end - kRows : row;
+    gemm_tile<kRows, kPanels>(t, weights, first, tile_sums(first));
+  }
+}
+
+void gemm(const IntegerGemmTask& t, std::int64_t row_begin, std::int64_t row_end) {
+  std::int64_t panel = 0;
+  for (; panel + 4 <= t.panels && t.panels - panel != 5; panel += 4)
+    gemm_panels<6, 4>(t, panel, row_begin, row_end);
+  switch (t.panels - panel) {
+    case 5:
+      gemm_panels<8, 3>(t, panel, row_begin, row_end);
+      return gemm_panels<8, 2>(t, panel + 3, row_begin, row_end);
+    case 3:
+      return gemm_panels<8, 3>(t, panel, row_begin, row_end);
+    case 2:
+      return gemm_panels<8, 2>(t, panel, row_begin, row_end);
+    case 1:
+      return gemm_panels<8, 1>(t, panel, row_begin, row_end);
+    default:
+      return;
+  }
+}
+
+/// Products of 32-bit lanes are 64 bits: those of even and odd lanes apart.
+struct Products {
+  __m512i even, odd;
+};
+
+Products multiply_lanes(__m512i x, __m512i m) {
+  return {_mm512_mul_epi32(x, m), _mm512_mul_epi32(_mm512_srli_epi64(x, 32), _mm512_srli_epi64(m, 32))};
+}
+
+/// The numbers of 16 columns, as Products want them.
+struct Columns {
+  __m512i multiplier, even_offset, odd_offset, lo, hi;
+  __m128i shift;
+};
+
+Columns columns_of(const RequantizeTask& t, std::int64_t c, __mmask16 mask) {
+  const __m512i even = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0),
+                odd = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
+  const __m512i low = _mm512_maskz_loadu_epi64(__mmask8(mask), t.offset + c),
+                high = _mm512_maskz_loadu_epi64(__mmask8(mask >> 8), t.offset + c + 8);
+  return {_mm512_maskz_loadu_epi32(mask, t.multiplier + c), _mm512_permutex2var_epi64(low, even, high),
+          _mm512_permutex2var_epi64(low, odd, high),        _mm512_maskz_loadu_epi32(mask, t.lo + c),
+          _mm512_maskz_loadu_epi32(mask, t.hi + c),         _mm_cvtsi32_si128(t.shift)};
+}
+
+/// Shifted and clipped codes of 16 products with their offsets.
+__m512i codes_of(const Products& p, const Columns& k) {
+  const __m512i even = _mm512_sra_epi64(_mm512_add_epi64(p.even, k.even_offset), k.shift),
+                odd = _mm512_sra_epi64(_mm512_add_epi64(p.odd, k.odd_offset), k.shift);
+  const __m512i all = _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
+  return _mm512_min_epi32(_mm512_max_epi32(all, k.lo), k.hi);
+}
+
+void store_codes(std::uint8_t* dst, __mmask16 mask, __m512i codes) {
+  _mm512_mask_cvtepi32_storeu_epi8(dst, mask, codes);
+}
+void store_codes(std::int16_t* dst, __mmask16 mask, __m512i codes) {
+  _mm512_mask_cvtepi32_storeu_epi16(dst, mask, codes);
+}
+void store_codes(std::int32_t* dst, __mmask16 mask, __m512i codes) {
+  _mm512_mask_storeu_epi32(dst, mask, codes);
+}
+
+template <typename Code>
+void requantize(const RequantizeTask& t, const std::int32_t* sums, std::int64_t sums_stride,
+                std::int64_t rows, std::int64_t columns, Code* dst, std::int64_t dst_stride) {
+  for (std::int64_t c = 0; c < columns; c += kLanes) {
+    const __mmask16 mask = first_lanes(columns - c);
+    const Columns k = columns_of(t, c, mask);
+    const __m512i odd_multiplier = _mm512_srli_epi64(k.multiplier, 32);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const __m512i x = _mm512_maskz_loadu_epi32(mask, sums + row * sums_stride + c);
+      const Products p{_mm512_mul_epi32(x, k.multiplier),
+                       _mm512_mul_epi32(_mm512_srli_epi64(x, 32), odd_multiplier)};
+      store_codes(dst + row * dst_stride + c, mask, codes_of(p, k));
+    }
+  }
+}
+
+template <typename Code>
+void add(const RequantizeTask& t, const std::int32_t* addend_multiplier, const std::int32_t* sums,
+         std::int64_t sums_stride, const std::int16_t* addend, std::int64_t addend_stride, std::int64_t rows,
+         std::int64_t columns, Code* dst, std::int64_t dst_stride) {
+  for (std::int64_t c = 0; c < columns; c += kLanes) {
+    const __mmask16 mask = first_lanes(columns - c);
+    const Columns k = columns_of(t, c, mask);
+    const __m512i m = _mm512_maskz_loadu_epi32(mask, addend_multiplier + c);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const __m512i x = _mm512_maskz_loadu_epi32(mask, sums + row * sums_stride + c),
+                    a = _mm512_cvtepi16_epi32(
+                        _mm256_maskz_loadu_epi16(mask, addend + row * addend_stride + c));
+      const Products px = multiply_lanes(x, k.multiplier), pa = multiply_lanes(a, m);
+      store_codes(dst + row * dst_stride + c, mask,
+                  codes_of({_mm512_add_epi64(px.even, pa.even), _mm512_add_epi64(px.odd, pa.odd)}, k));
+    }
+  }
+}
+
+void look_up_u8(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
+                std::int64_t rows, std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride) {
+  __m512i part[4];
+  for (int i = 0; i < 4; ++i)
+    part[i] =
+        _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(_mm512_loadu_si512(table + 64 * i))),
+                           _mm512_cvtepi16_epi8(_mm512_loadu_si512(table + 64 * i + 32)), 1);
+  const bool whole = codes_stride == columns && dst_stride == columns;
+  const std::int64_t width = whole ? rows * columns : columns;
+  for (std::int64_t row = 0; row < (whole ? 1 : rows); ++row)
+    for (std::int64_t c = 0; c < width; c += 64) {
+      const __mmask64 mask = width - c >= 64 ? ~__mmask64{0} : (__mmask64{1} << (width - c)) - 1;
+      const __m512i x = _mm512_maskz_loadu_epi8(mask, codes + row * codes_stride + c);
+      const __m512i low = _mm512_permutex2var_epi8(part[0], x, part[1]),
+                    high = _mm512_permutex2var_epi8(part[2], x, part[3]);
+      _mm512_mask_storeu_epi8(dst + row * dst_stride + c, mask,
+                              _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high));
+    }
+}
+
+void store_words(std::int16_t* dst, __mmask32 mask, __m512i words) {
+  _mm512_mask_storeu_epi16(dst, mask, words);
+}
+void store_words(std::int32_t* dst, __mmask32 mask, __m512i words) {
+  _mm512_mask_storeu_epi32(dst, __mmask16(mask), _mm512_cvtepi16_epi32(_mm512_castsi512_si256(words)));
+  _mm512_mask_storeu_epi32(dst + 16, __mmask16(mask >> 16),
+                           _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(words, 1)));
+}
+
+template <typename Code>
+void look_up_words(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
+                   std::int64_t rows, std::int64_t columns, Code* dst, std::int64_t dst_stride) {
+  __m512i part[8];
+  for (int i = 0; i < 8; ++i) part[i] = _mm512_loadu_si512(table + 32 * i);
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (std::int64_t c = 0; c < columns; c += 32) {
+      const __mmask32 mask = columns - c >= 32 ? ~__mmask32{0} : (__mmask32{1} << (columns - c)) - 1;
+      const __m512i x = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask, codes + row * codes_stride + c));
+      const __mmask32 bit6 = _mm512_test_epi16_mask(x, _mm512_set1_epi16(64)),
+                      bit7 = _mm512_test_epi16_mask(x, _mm512_set1_epi16(128));
+      const __m512i low = _mm512_mask_blend_epi16(bit6, _mm512_permutex2var_epi16(part[0], x, part[1]),
+                                                  _mm512_permutex2var_epi16(part[2], x, part[3])),
+                    high = _mm512_mask_blend_epi16(bit6, _mm512_permutex2var_epi16(part[4], x, part[5]),
+                                                   _mm512_permutex2var_epi16(part[6], x, part[7]));
+      store_words(dst + row * dst_stride + c, mask, _mm512_mask_blend_epi16(bit7, low, high));
+    }
+}
+
+/// 32 channels of one pixel: products of pairs of taps are added in one instruction.
+void depthwise(const IntegerDepthwiseTask& t, std::int64_t y, std::int64_t x_begin, std::int64_t x_end,
+               std::int32_t* sums) {
+  constexpr std::int64_t kWords = 32;
+  // Unpacking interleaves within 128 bits; these put the channels of both results in order again.
+  const __m512i first = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0),
+                second = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
+  for (std::int64_t c = 0; c < t.channels; c += kWords) {
+    const __mmask32 mask = t.channels - c >= kWords ? ~__mmask32{0} : (__mmask32{1} << (t.channels - c)) - 1;
+    const __m512i zero = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask, t.zero + c));
+    __m512i low[5], high[5];  // weights of taps 2 i and 2 i + 1
+    for (int i = 0; i < 5; ++i) {
+      const __m512i a = _mm512_maskz_loadu_epi16(mask, t.weights + 2 * i * t.channels + c),
+                    b = i == 4 ? _mm512_setzero_si512()
+                               : _mm512_maskz_loadu_epi16(mask, t.weights + (2 * i + 1) * t.channels + c);
+      low[i] = _mm512_unpacklo_epi16(a, b);
+      high[i] = _mm512_unpackhi_epi16(a, b);
+    }
+    for (std::int64_t x = x_begin; x < x_end; ++x) {
+      __m512i tap[10];
+      tap[9] = _mm512_setzero_si512();
+      const std::int64_t iy = y * t.stride - 1, ix = x * t.stride - 1;
+      const std::uint8_t* src = t.src + (iy * t.width + ix) * t.channels + c;
+      const bool inside = iy >= 0 && iy + 2 < t.height && ix >= 0 && ix + 2 < t.width;
+#pragma GCC unroll 9
+      for (int k = 0; k < 9; ++k) {
+        const std::int64_t ky = k / 3, kx = k % 3;
+        const bool there =
+            inside || (iy + ky >= 0 && iy + ky < t.height && ix + kx >= 0 && ix + kx < t.width);
+        const __m512i words =
+            there
+                ? _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask, src + (ky * t.width + kx) * t.channels))
+                : zero;
+        tap[k] = _mm512_sub_epi16(words, zero);
+      }
+      __m512i a = _mm512_setzero_si512(), b = a;
+#pragma GCC unroll 5
+      for (int i = 0; i < 5; ++i) {
+        a = _mm512_dpwssd_epi32(a, _mm512_unpacklo_epi16(tap[2 * i], tap[2 * i + 1]), low[i]);
+        b = _mm512_dpwssd_epi32(b, _mm512_unpackhi_epi16(tap[2 * i], tap[2 * i + 1]), high[i]);
+      }
+      std::int32_t* to = sums + (x - x_begin) * t.channels + c;
+      _mm512_mask_storeu_epi32(to, __mmask16(mask), _mm512_permutex2var_epi64(a, first, b));
+      _mm512_mask_storeu_epi32(to + 16, __mmask16(mask >> 16), _mm512_permutex2var_epi64(a, second, b));
+    }
+  }
+}
+
+constexpr IntegerKernels vnni_table() {
+  IntegerKernels table = plain_table("vnni", [] {
+    return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+  });
+  table.gemm = gemm;
+  table.depthwise = depthwise;
+  table.requantize_u8 = requantize<std::uint8_t>;
+  table.requantize_i16 = requantize<std::int16_t>;
+  table.requantize_i32 = requantize<std::int32_t>;
+  table.add_u8 = add<std::uint8_t>;
+  table.add_i16 = add<std::int16_t>;
+  table.look_up_u8 = look_up_u8;
+  table.look_up_i16 = look_up_words<std::int16_t>;
+  table.look_up_i32 = look_up_words<std::int32_t>;
+  return table;
+}
+
+}  // namespace
+
+extern const IntegerKernels kIntegerKernelsVnni = vnni_table();
+
+}  // namespace qhv
