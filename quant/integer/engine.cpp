@@ -329,24 +329,20 @@ TensorI32 IntegerEngine::run(const Tensor& x, const std::function<void(std::size
   return logits;
 }
 
-TensorI32 IntegerEngine::stored(std::size_t step, std::size_t index) const {
-  const Store& store = program_.steps[step].store;
-  const Output& output = store.outputs[index];
-  const std::int64_t first = places_[0][std::size_t(output.buffer)], rows = output.rows;
-  TensorI32 codes = TensorI32::uninitialized({rows, store.columns});
-  for (std::int64_t row = 0; row < rows; ++row)
-    for (std::int64_t c = 0; c < store.columns; ++c) {
-      const std::int64_t i = row * output.stride + output.column + c;
-      std::int32_t& code = codes[row * store.columns + c];
-      const std::uint8_t* at = arena_.data() + first;
-      if (output.type == CodeType::kU8)
-        code = at[i];
-      else if (output.type == CodeType::kI16)
-        code = reinterpret_cast<const std::int16_t*>(at)[i];
-      else
-        code = reinterpret_cast<const std::int32_t*>(at)[i];
-    }
-  return codes;
+TensorI32 IntegerEngine::codes(const Form& form) const {
+  const ImageMemory memory{const_cast<std::uint8_t*>(arena_.data()), places_[0].data()};
+  const std::int64_t columns = form.encoding.columns();
+  TensorI32 result = TensorI32::uninitialized({form.rows, columns});
+  for (std::int64_t i = 0; i < result.size(); ++i) {
+    const std::int64_t at = i / columns * form.stride + form.column + i % columns;
+    if (form.encoding.type == CodeType::kU8)
+      result[i] = memory.at<std::uint8_t>(form.buffer)[at];
+    else if (form.encoding.type == CodeType::kI16)
+      result[i] = memory.at<std::int16_t>(form.buffer)[at];
+    else
+      result[i] = memory.at<std::int32_t>(form.buffer)[at];
+  }
+  return result;
 }
 
 }  // namespace qhv

@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "quant/integer/program.h"
+#include "quant/integer/readers.h"
 #include "tensor/thread_pool.h"
 
 namespace qhv {
@@ -23,8 +24,9 @@ class IntegerEngine {
   /// with the index of each step when it is done.
   TensorI32 run(const Tensor& x, const std::function<void(std::size_t step)>& after_step = {});
 
-  /// What a step stored of the first image, its output `index`, [rows, columns]: for tests, in after_step.
-  TensorI32 stored(std::size_t step, std::size_t index) const;
+  /// What a form holds of the first image, [rows, columns], without a border: in after_step, as long as its buffer
+  /// is not used for another.
+  TensorI32 codes(const Form& form) const;
 
   const IntegerKernels& kernels() const { return kernels_; }
   /// Bytes of buffers and scratch memory.

@@ -13,6 +13,8 @@ namespace qhv {
 namespace {
 
 constexpr double kNormalizedUnit = 0x1p-16, kResizedUnit = 0x1p-7;
+constexpr double kSiluUnits =
+    1 << 23;  // of the largest value: channels may have far smaller steps than its own
 constexpr int kMostLogitBits = 16;
 
 /// What the sums of a step mean, by column: real = unit * (sum - center) + bias.
@@ -41,7 +43,7 @@ class Lowering {
         width_(graph.nodes.size(), 0),
         done_(graph.nodes.size(), false) {}
 
-  IntegerProgram run() {
+  IntegerProgram run(std::vector<StoredInput>* inputs) {
     for (current_ = 0; current_ < int(graph_.nodes.size()); ++current_) {
       set_place();
       if (done_[std::size_t(current_)] || skips()) continue;
@@ -50,6 +52,7 @@ class Lowering {
     program_.outputs = shapes_.back()[1];
     for (Buffer& b : program_.buffers) b.size = (b.size + kSlack + 63) / 64 * 64;
     program_.arena_size = place_buffers(program_.buffers, lifetimes());
+    if (inputs) *inputs = readers_.inputs();
     return std::move(program_);
   }
 
@@ -181,7 +184,7 @@ class Lowering {
   static Output output_of(const Form& form) {
     return {.buffer = form.buffer,
             .type = form.encoding.type,
-            .rows = form.rows,
+
             .column = form.column,
             .stride = form.stride};
   }
@@ -218,9 +221,9 @@ class Lowering {
       values[std::size_t(q)] = x / (1 + std::exp(-x));
       largest = std::max(largest, std::abs(values[std::size_t(q)]));
     }
-    const double unit = largest > 0 ? largest / 32767 : 1;
-    for (std::size_t q = 0; q < 256; ++q) store.silu[q] = std::int16_t(std::lround(values[q] / unit));
-    const std::vector<Column> of_values(columns.size(), Column{unit, 0, 0, 32767});
+    const double unit = largest > 0 ? largest / kSiluUnits : 1;
+    for (std::size_t q = 0; q < 256; ++q) store.silu[q] = std::int32_t(std::lround(values[q] / unit));
+    const std::vector<Column> of_values(columns.size(), Column{unit, 0, 0, kSiluUnits});
     for (const Form& form : forms(silu)) {
       Output output = output_of(form);
       const Encoding& e = form.encoding;
@@ -620,6 +623,8 @@ class Lowering {
 
 }  // namespace
 
-IntegerProgram lower(const Graph& graph, const QuantPlan& plan) { return Lowering(graph, plan).run(); }
+IntegerProgram lower(const Graph& graph, const QuantPlan& plan, std::vector<StoredInput>* inputs) {
+  return Lowering(graph, plan).run(inputs);
+}
 
 }  // namespace qhv

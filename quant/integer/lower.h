@@ -7,10 +7,12 @@
 #pragma once
 
 #include "quant/integer/program.h"
+#include "quant/integer/readers.h"
 #include "quant/plan.h"
 
 namespace qhv {
 
-IntegerProgram lower(const Graph& graph, const QuantPlan& plan);
+/// `inputs`, if given, gets all inputs of nodes that are stored, with where they lie.
+IntegerProgram lower(const Graph& graph, const QuantPlan& plan, std::vector<StoredInput>* inputs = nullptr);
 
 }  // namespace qhv

@@ -117,7 +117,7 @@ const char* sums_kind(const SumsOp& op);
 struct Output {
   int buffer = -1;
   CodeType type = CodeType::kU8;
-  std::int64_t rows = 0, column = 0, stride = 0;
+  std::int64_t column = 0, stride = 0;
   Requantization to_codes = {};  // of sums, of an addition, or of SiLU's values
   std::vector<std::int32_t> addend_multiplier = {};
   /// SiLU by the code of its input, where all columns are alike: then to_codes is not needed.
@@ -128,7 +128,7 @@ struct Output {
 struct Store {
   std::int64_t columns = 0;
   std::optional<Requantization> inner = {};
-  std::array<std::int16_t, 256> silu = {};  // values, where an output has no table of its own
+  std::array<std::int32_t, 256> silu = {};  // values, where an output has no table of its own
   bool has_silu = false;
   int addend = -1;  // buffer of the addition's other operand, 16 bits
   std::vector<Output> outputs = {};

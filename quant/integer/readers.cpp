@@ -158,6 +158,12 @@ const std::vector<Form>& Readers::forms(int node) {
 
 const Form& Readers::input(Edge edge) const { return inputs_.at({edge.node, edge.slot}); }
 
+std::vector<StoredInput> Readers::inputs() const {
+  std::vector<StoredInput> result;
+  for (const auto& [edge, form] : inputs_) result.push_back({{edge.first, edge.second}, form});
+  return result;
+}
+
 std::vector<std::string> float_islands(const Graph& graph, const QuantPlan& plan) {
   std::vector<std::string> names;
   for (const int node : full_nodes(graph)) {

@@ -28,6 +28,12 @@ struct Form {
   std::int64_t rows = 0, column = 0, stride = 0;
 };
 
+/// An input of a node as the program has it; of the last node of an attention, the projection's rows.
+struct StoredInput {
+  Edge edge;
+  Form form;
+};
+
 class Readers {
  public:
   /// Buffers are appended to `buffers`; all arguments must outlive it. Throws std::invalid_argument
@@ -39,6 +45,9 @@ class Readers {
 
   /// Where input `slot` of the node is found; of the last node of an attention: the projection's rows.
   const Form& input(Edge edge) const;
+
+  /// All inputs that were found.
+  std::vector<StoredInput> inputs() const;
 
   /// The encoding of an input as its node reads it. `columns`: of a row, or heads.
   Encoding encoding(Edge edge, std::int64_t columns) const;

@@ -92,7 +92,7 @@ struct IntegerKernels {
                      std::int64_t rows, std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride);
   void (*look_up_i16)(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
                       std::int64_t rows, std::int64_t columns, std::int16_t* dst, std::int64_t dst_stride);
-  void (*look_up_i32)(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
+  void (*look_up_i32)(const std::int32_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
                       std::int64_t rows, std::int64_t columns, std::int32_t* dst, std::int64_t dst_stride);
 
   /// Of a row of codes.

@@ -75,8 +75,8 @@ void add_plain(const RequantizeTask& t, const std::int32_t* addend_multiplier, c
   }
 }
 
-template <typename Code>
-void look_up_plain(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
+template <typename Entry, typename Code>
+void look_up_plain(const Entry* table, const std::uint8_t* codes, std::int64_t codes_stride,
                    std::int64_t rows, std::int64_t columns, Code* dst, std::int64_t dst_stride) {
   for (std::int64_t row = 0; row < rows; ++row, codes += codes_stride, dst += dst_stride)
     for (std::int64_t c = 0; c < columns; ++c) dst[c] = Code(table[codes[c]]);
@@ -155,9 +155,9 @@ constexpr IntegerKernels plain_table(const char* name, bool (*is_supported)()) {
           .requantize_i32 = requantize_plain<std::int32_t>,
           .add_u8 = add_plain<std::uint8_t>,
           .add_i16 = add_plain<std::int16_t>,
-          .look_up_u8 = look_up_plain<std::uint8_t>,
-          .look_up_i16 = look_up_plain<std::int16_t>,
-          .look_up_i32 = look_up_plain<std::int32_t>,
+          .look_up_u8 = look_up_plain<std::int16_t, std::uint8_t>,
+          .look_up_i16 = look_up_plain<std::int16_t, std::int16_t>,
+          .look_up_i32 = look_up_plain<std::int32_t, std::int32_t>,
           .row_sum = row_sum_plain,
           .subtract_zeros = subtract_zeros_plain,
           .softmax = softmax_plain,

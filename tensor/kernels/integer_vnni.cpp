@@ -183,31 +183,59 @@ void look_up_u8(const std::int16_t* table, const std::uint8_t* codes, std::int64
     }
 }
 
-void store_words(std::int16_t* dst, __mmask32 mask, __m512i words) {
-  _mm512_mask_storeu_epi16(dst, mask, words);
-}
-void store_words(std::int32_t* dst, __mmask32 mask, __m512i words) {
-  _mm512_mask_storeu_epi32(dst, __mmask16(mask), _mm512_cvtepi16_epi32(_mm512_castsi512_si256(words)));
-  _mm512_mask_storeu_epi32(dst + 16, __mmask16(mask >> 16),
-                           _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(words, 1)));
+/// 256 words, looked up 32 at a time.
+struct WordTable {
+  __m512i part[8];
+
+  explicit WordTable(const std::int16_t* table) {
+    for (int i = 0; i < 8; ++i) part[i] = _mm512_loadu_si512(table + 32 * i);
+  }
+  __m512i operator[](__m512i x) const {
+    const __mmask32 bit6 = _mm512_test_epi16_mask(x, _mm512_set1_epi16(64)),
+                    bit7 = _mm512_test_epi16_mask(x, _mm512_set1_epi16(128));
+    const __m512i low = _mm512_mask_blend_epi16(bit6, _mm512_permutex2var_epi16(part[0], x, part[1]),
+                                                _mm512_permutex2var_epi16(part[2], x, part[3])),
+                  high = _mm512_mask_blend_epi16(bit6, _mm512_permutex2var_epi16(part[4], x, part[5]),
+                                                 _mm512_permutex2var_epi16(part[6], x, part[7]));
+    return _mm512_mask_blend_epi16(bit7, low, high);
+  }
+};
+
+__mmask32 first_words(std::int64_t count) {
+  return count >= 32 ? ~__mmask32{0} : (__mmask32{1} << count) - 1;
 }
 
-template <typename Code>
-void look_up_words(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
-                   std::int64_t rows, std::int64_t columns, Code* dst, std::int64_t dst_stride) {
-  __m512i part[8];
-  for (int i = 0; i < 8; ++i) part[i] = _mm512_loadu_si512(table + 32 * i);
+void look_up_i16(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
+                 std::int64_t rows, std::int64_t columns, std::int16_t* dst, std::int64_t dst_stride) {
+  const WordTable words(table);
   for (std::int64_t row = 0; row < rows; ++row)
     for (std::int64_t c = 0; c < columns; c += 32) {
-      const __mmask32 mask = columns - c >= 32 ? ~__mmask32{0} : (__mmask32{1} << (columns - c)) - 1;
+      const __mmask32 mask = first_words(columns - c);
       const __m512i x = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask, codes + row * codes_stride + c));
-      const __mmask32 bit6 = _mm512_test_epi16_mask(x, _mm512_set1_epi16(64)),
-                      bit7 = _mm512_test_epi16_mask(x, _mm512_set1_epi16(128));
-      const __m512i low = _mm512_mask_blend_epi16(bit6, _mm512_permutex2var_epi16(part[0], x, part[1]),
-                                                  _mm512_permutex2var_epi16(part[2], x, part[3])),
-                    high = _mm512_mask_blend_epi16(bit6, _mm512_permutex2var_epi16(part[4], x, part[5]),
-                                                   _mm512_permutex2var_epi16(part[6], x, part[7]));
-      store_words(dst + row * dst_stride + c, mask, _mm512_mask_blend_epi16(bit7, low, high));
+      _mm512_mask_storeu_epi16(dst + row * dst_stride + c, mask, words[x]);
+    }
+}
+
+/// The lower and upper halves of the entries are looked up apart.
+void look_up_i32(const std::int32_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
+                 std::int64_t rows, std::int64_t columns, std::int32_t* dst, std::int64_t dst_stride) {
+  std::int16_t halves[2][256];
+  for (int i = 0; i < 256; ++i) {
+    halves[0][i] = std::int16_t(table[i]);
+    halves[1][i] = std::int16_t(table[i] >> 16);
+  }
+  const WordTable lower(halves[0]), upper(halves[1]);
+  const __m512i first = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0),
+                second = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (std::int64_t c = 0; c < columns; c += 32) {
+      const __mmask32 mask = first_words(columns - c);
+      const __m512i x = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask, codes + row * codes_stride + c));
+      const __m512i low = lower[x], high = upper[x], a = _mm512_unpacklo_epi16(low, high),
+                    b = _mm512_unpackhi_epi16(low, high);
+      std::int32_t* to = dst + row * dst_stride + c;
+      _mm512_mask_storeu_epi32(to, __mmask16(mask), _mm512_permutex2var_epi64(a, first, b));
+      _mm512_mask_storeu_epi32(to + 16, __mmask16(mask >> 16), _mm512_permutex2var_epi64(a, second, b));
     }
 }
 
@@ -273,8 +301,8 @@ constexpr IntegerKernels vnni_table() {
   table.add_u8 = add<std::uint8_t>;
   table.add_i16 = add<std::int16_t>;
   table.look_up_u8 = look_up_u8;
-  table.look_up_i16 = look_up_words<std::int16_t>;
-  table.look_up_i32 = look_up_words<std::int32_t>;
+  table.look_up_i16 = look_up_i16;
+  table.look_up_i32 = look_up_i32;
   return table;
 }
 

@@ -1,0 +1,218 @@
+// A network of integers: against its simulation, layer by layer; the same bits by all kernels and threads;
+// and what it refuses.
+#include <algorithm>
+#include <cmath>
+#include <doctest/doctest.h>
+#include <map>
+
+#include "models/model.h"
+#include "models/runner.h"
+#include "nn/build.h"
+#include "nn/run.h"
+#include "nn/shapes.h"
+#include "quant/fake_quant.h"
+#include "quant/integer/engine.h"
+#include "quant/integer/lower.h"
+#include "quant/methods/methods.h"
+#include "tests/support.h"
+
+using namespace qhv;
+using namespace qhv::test;
+
+namespace {
+
+Tensor image_for(const Graph& graph, std::uint64_t seed, std::int64_t batch = 1) {
+  const Input& in = std::get<Input>(graph.nodes[0].op);
+  return random_tensor({batch, in.channels, in.height, in.width}, seed, 0, 1);
+}
+
+QuantizedGraph quantized(const Graph& graph, const char* method = "minmax", int wbits = 8, int abits = 8,
+                         bool full = true) {
+  const std::vector<Tensor> images{image_for(graph, 70), image_for(graph, 71)};
+  return quantize_graph(find_method(method), graph,
+                        {.images = images, .wbits = wbits, .abits = abits, .threads = 2, .full = full});
+}
+
+/// Where the tensors of a network keep what its integer program keeps in rows of pixels.
+class Layout {
+ public:
+  explicit Layout(const Graph& graph)
+      : shapes_(infer_shapes(graph)), patch_(graph.nodes.size(), 0), sides_(graph.nodes.size(), 0) {
+    for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+      const Node& node = graph.nodes[i];
+      if (!node.inputs.empty()) {
+        patch_[i] = patch_[std::size_t(node.inputs[0])];
+        sides_[i] = sides_[std::size_t(node.inputs[0])];
+      }
+      if (const auto* unfold = std::get_if<UnfoldPatches>(&node.op)) patch_[i] = unfold->patch;
+      if (std::holds_alternative<FoldPatches>(node.op)) patch_[i] = 0;
+      if (shapes_[i].size() == 4 && !patch_[i]) sides_[i] = shapes_[i][2];
+    }
+  }
+
+  /// Element of channel c of row r of what this node puts out.
+  std::int64_t place(int node, std::int64_t r, std::int64_t c) const {
+    const auto i = std::size_t(node);
+    const Shape& shape = shapes_[i];
+    const std::int64_t patch = patch_[i], side = sides_[i],
+                       tokens = patch ? side * side / (patch * patch) : 0;
+    if (patch) {  // to the token of this pixel: [position][patch]
+      const std::int64_t y = r / side, x = r % side;
+      r = (y % patch * patch + x % patch) * tokens + y / patch * (side / patch) + x / patch;
+    }
+    if (shape.size() == 4) return c * (element_count(shape) / shape[1]) + r;
+    return r * shape.back() + c;
+  }
+  const Shape& shape(int node) const { return shapes_[std::size_t(node)]; }
+
+ private:
+  std::vector<Shape> shapes_;
+  std::vector<std::int64_t> patch_, sides_;
+};
+
+/// How far the codes that integers make are from those of the simulation, where both read the same.
+struct Agreement {
+  std::int64_t elements = 0, off_by_one = 0, further = 0;
+};
+
+/// Every stored input of a node: what the simulation makes of the integer network's own inputs of the layer
+/// before, rounded, against what the integer network stored. By layer that made it.
+std::map<std::string, Agreement> layer_by_layer(const QuantizedGraph& q, const Tensor& image) {
+  std::vector<StoredInput> inputs;
+  const IntegerProgram program = lower(q.graph, q.plan, &inputs);
+  IntegerEngine engine(program, 1, 1);
+  std::map<std::pair<int, int>, TensorI32> stored;
+  engine.run(image, [&](std::size_t step) {
+    for (const Output& output : program.steps[step].store.outputs)
+      for (const StoredInput& input : inputs)
+        if (input.form.buffer == output.buffer)
+          stored.insert_or_assign(std::pair(input.edge.node, input.edge.slot), engine.codes(input.form));
+  });
+  std::map<std::string, Agreement> agreements;
+  const Layout layout(q.graph);
+  const RunHooks simulation = fake_quant_hooks(q.graph, q.plan);
+  RunHooks hooks;
+  hooks.on_edge = [&](Edge edge, const Tensor& x) -> std::optional<Tensor> {
+    const auto input = std::ranges::find_if(
+        inputs, [&](const StoredInput& i) { return i.edge.node == edge.node && i.edge.slot == edge.slot; });
+    const Node& node = q.graph.nodes[std::size_t(edge.node)];
+    const int from = node.inputs.empty() ? -1 : node.inputs[std::size_t(edge.slot)];
+    // The image has a border; rows of q, k and v are stored once for several readers.
+    if (input == inputs.end() || from == 0 || std::holds_alternative<MergeHeads>(node.op) ||
+        std::holds_alternative<Mul>(node.op))
+      return simulation.on_edge(edge, x);
+    const Tensor rounded = *simulation.on_edge(edge, x);
+    const Encoding& e = input->form.encoding;
+    const TensorI32& codes = stored.at({edge.node, edge.slot});
+    Tensor actual = Tensor::uninitialized(x.shape());
+    Agreement& agreement = agreements[q.graph.nodes[std::size_t(from)].name];
+    for (std::int64_t i = 0; i < codes.size(); ++i) {
+      const auto c = std::size_t(i % e.columns());
+      const std::int64_t at = layout.place(from, i / e.columns(), std::int64_t(c));
+      actual[at] = real(e.scale[c] * (codes[i] - e.zero[c]));
+      const double off = std::abs(double(actual[at]) - double(rounded[at])) / e.scale[c];
+      ++agreement.elements;
+      agreement.off_by_one += off > 0.5 && off < 1.5;
+      agreement.further += off >= 1.5;
+    }
+    return actual;
+  };
+  run(q.graph, image, hooks);
+  return agreements;
+}
+
+}  // namespace
+
+TEST_CASE("integer engine: layer by layer the codes of the simulation") {
+  for (const char* arch : {"mobilevit_xxs", "mobilevitv2_050"})
+    for (const char* method : {"minmax", "qhyvit-released"}) {
+      CAPTURE(arch);
+      CAPTURE(method);
+      const QuantizedGraph q = quantized(generated_model(*find_arch(arch), 5, 64).graph, method);
+      for (const auto& [layer, a] : layer_by_layer(q, image_for(q.graph, 5))) {
+        CAPTURE(layer);
+        CHECK(double(a.further) <= 0.001 * double(a.elements));
+        std::fprintf(stderr, "%s %s %s: %ld codes, %ld off by one, %ld further\n", arch, method,
+                     layer.c_str(), a.elements, a.off_by_one, a.further);
+      }
+    }
+}
+
+TEST_CASE("integer engine: the same bits by every table, with any number of threads, in any batch") {
+  for (const Arch& arch : known_archs()) {
+    CAPTURE(arch.name);
+    // 96 is not a multiple of 64, so that there are resizes.
+    const QuantizedGraph q = quantized(generated_model(arch, 7,
+                                                       arch.name == std::string("mobilevit_xxs") ||
+                                                               arch.name == std::string("mobilevitv2_050")
+                                                           ? 96
+                                                           : 64)
+                                           .graph);
+    const IntegerProgram program = lower(q.graph, q.plan);
+    const Tensor x = image_for(q.graph, 9, 3);
+    const TensorI32 expected = IntegerEngine(program, 3, 1, kIntegerKernelsRef).run(x);
+    for (const IntegerKernels* table : integer_kernel_tables()) {
+      if (!table->is_supported()) continue;
+      CAPTURE(table->name);
+      for (const int threads : {1, 2}) {
+        IntegerEngine engine(program, 5, threads, *table);
+        for (const std::int64_t batch : {1, 3}) {
+          const Tensor part({batch, x.dim(1), x.dim(2), x.dim(3)},
+                            std::vector<real>(x.values().begin(), x.values().begin() + x.size() / 3 * batch));
+          const TensorI32 logits = engine.run(part);
+          CHECK(std::equal(logits.values().begin(), logits.values().end(), expected.values().begin()));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE(
+    "integer engine: logits near those of the simulation, at fewer bits and by every method that has uniform "
+    "plans") {
+  for (const char* arch : {"mobilevit_xxs", "mobilevitv2_050"}) {
+    const Graph graph = generated_model(*find_arch(arch), 5, 64).graph;
+    for (const auto& [method, wbits, abits] :
+         {std::tuple("percentile", 8, 8), std::tuple("hyq", 8, 8), std::tuple("minmax", 4, 8),
+          std::tuple("qhyvit-released", 6, 6)}) {
+      CAPTURE(arch);
+      CAPTURE(method);
+      const QuantizedGraph q = quantized(graph, method, wbits, abits);
+      const IntegerProgram program = lower(q.graph, q.plan);
+      const Tensor image = image_for(graph, 4);
+      const TensorI32 codes = IntegerEngine(program, 1).run(image);
+      const Tensor expected = run(q.graph, image, fake_quant_hooks(q.graph, q.plan)),
+                   whole = run(graph, image);
+      double error = 0, noise = 0;
+      for (std::int64_t i = 0; i < codes.size(); ++i) {
+        error += std::pow(codes[i] * program.logit_scale - double(expected[i]), 2);
+        noise += std::pow(double(expected[i]) - double(whole[i]), 2);
+      }
+      CHECK(error < 0.2 * noise);  // what integers add to the loss of quantisation
+    }
+  }
+}
+
+TEST_CASE("integer engine: what has no integer arithmetic is refused by name") {
+  const Graph graph = generated_model(*find_arch("mobilevit_xxs"), 5, 64).graph;
+  const auto refusal = [](const QuantizedGraph& q) { return error_of([&] { lower(q.graph, q.plan); }); };
+  const QuantizedGraph partial = quantized(graph, "minmax", 8, 8, false);
+  CHECK(refusal(partial).find("[integer engine] silu stem.act has no plan: quantise with --full") !=
+        std::string::npos);
+  CHECK(float_islands(partial.graph, partial.plan).size() == full_nodes(graph).size());
+  CHECK(refusal(quantized(graph, "ptq4vit"))
+            .find("with a twin quantiser, which has no integer arithmetic here") != std::string::npos);
+  QuantizedGraph wide = quantized(graph);
+  std::get<QParams>(wide.plan.layers[1].inputs[0].quantizer).qmax = 65535;
+  CHECK(refusal(wide).starts_with("invalid_argument: [integer engine]"));
+
+  const QuantizedGraph q = quantized(graph);
+  const IntegerProgram program = lower(q.graph, q.plan);
+  IntegerEngine engine(program, 2);
+  CHECK(error_of([&] {
+          engine.run(Tensor({1, 3, 32, 32}));
+        }) == "invalid_argument: [integer engine] input [1, 3, 32, 32] instead of [1, 3, 64, 64]");
+  CHECK(error_of([&] {
+          engine.run(Tensor({3, 3, 64, 64}));
+        }) == "invalid_argument: [integer engine] 3 images in a batch of up to 2");
+}
