@@ -14,6 +14,7 @@
 #include "nn/shapes.h"
 #include "tensor/cpu.h"
 #include "tensor/gemm.h"
+#include "tensor/kernels/peaks.h"
 #include "tensor/parallel.h"
 
 namespace qhv {
@@ -87,7 +88,7 @@ class Forward {
 };
 
 std::string kernels_of(const Runner& runner) {
-  return runner.program() ? runner.kernels() : gemm_kernel().name;
+  return runner.is_compiled() ? runner.kernels() : gemm_kernel().name;
 }
 
 json json_of(const Peaks& peaks) {
@@ -125,8 +126,9 @@ void bench(const Options& options, const GlobalOptions& global) {
   if (options.backward && model.plan)
     file_error(options.model, "is quantised; --backward needs a float model");
   Forward inside(model, options.batch, global.threads, Sharing::kInside, global.kernels);
-  const Program* program = inside.runner().program();
-  if (!options.trace.empty() && !program)
+  Runner& runner = inside.runner();
+  const bool compiled = runner.is_compiled();
+  if (!options.trace.empty() && !compiled)
     throw CLI::ValidationError("--profile", "the reference interpreter has no steps to show");
   std::vector<std::function<void()>> work{[&] { inside(); }};
   std::optional<Forward> by_image;
@@ -136,8 +138,8 @@ void bench(const Options& options, const GlobalOptions& global) {
   }
   const std::size_t backward = work.size();
   const int by_image_threads = std::min(global.threads, options.batch),
-            threads = program ? global.threads : by_image_threads;  // the interpreter has no threads inside
-  Graph unfolded;                                                   // with its BatchNorms, for training mode
+            threads = compiled ? global.threads : by_image_threads;  // the interpreter has no threads inside
+  Graph unfolded;                                                    // with its BatchNorms, for training mode
   if (options.backward) {
     unfolded = build_mobilevit(model.arch, model.classes, model.res);
     generate_weights(unfolded);
@@ -177,12 +179,14 @@ void bench(const Options& options, const GlobalOptions& global) {
 
   std::vector<StepTime> steps;
   Peaks peaks;
-  if (program) {
-    result["arena_bytes"] = inside.runner().executor().bytes();
-    result["weight_bytes"] = weight_bytes(*program);
-    peaks = measure_peaks(*program->kernels, global.threads);
+  double peak_gmacs = 0;  // of the arithmetic that the engine has
+  if (compiled) {
+    result["arena_bytes"] = runner.memory_bytes();
+    result["weight_bytes"] = runner.weight_bytes();
+    peaks = measure_peaks(best_float_kernels(), global.threads);
+    peak_gmacs = model.in_integers && peaks.int8_gmacs > 0 ? peaks.int8_gmacs : peaks.gmacs;
     result["peaks"] = json_of(peaks);
-    steps = profile(inside.runner().executor(), *program, inside.input(), options.runs);
+    steps = profile(runner, inside.input(), options.runs);
     for (const KindTime& kind : by_kind(steps))
       result["operators"].push_back({{"operator", kind.kind},
                                      {"steps", kind.steps},
@@ -201,17 +205,16 @@ void bench(const Options& options, const GlobalOptions& global) {
       print_times("forward + backward, BatchNorm folded", times[backward], median);
       print_times("forward + backward, BatchNorm training", times[backward + 1], median);
     }
-    if (program) {
-      print_profile(steps, peaks);
-      if (options.peaks) print_peaks(peaks, global.threads, *program->kernels);
-      std::printf("arithmetic floor %.2f ms, of which the median is %.2f times\n", gmacs / peaks.gmacs * 1000,
-                  median / (gmacs / peaks.gmacs * 1000));
+    if (compiled) {
+      print_profile(steps, peak_gmacs);
+      if (options.peaks) print_peaks(peaks, global.threads, best_float_kernels());
+      std::printf("arithmetic floor %.2f ms, of which the median is %.2f times\n", gmacs / peak_gmacs * 1000,
+                  median / (gmacs / peak_gmacs * 1000));
     }
     std::printf(
         "engine %s, threads %d, kernels %s, CPU %s, weights %.1f MB, buffers %.1f MB, peak memory %.0f MB\n",
         model.engine(), threads, kernels_of(inside.runner()).c_str(), cpu_isa().c_str(),
-        program ? double(weight_bytes(*program)) / 1e6 : 0,
-        program ? double(inside.runner().executor().bytes()) / 1e6 : 0,
+        double(runner.weight_bytes()) / 1e6, double(runner.memory_bytes()) / 1e6,
         result["peak_bytes"].get<double>() / 1e6);
   }
   write_json(global, result);

@@ -12,34 +12,28 @@ namespace {
 
 using nlohmann::json;
 
-/// Bytes that a step has to move at least, for a batch.
-double bytes_of(const Step& step, const Program& program, std::int64_t batch) {
-  double floats = double(program.buffers[std::size_t(step.dst)].size * batch);
-  for (const int src : step.src) floats += double(program.buffers[std::size_t(src)].size * batch);
-  return floats * 4 + double(weight_bytes(step));
-}
-
 }  // namespace
 
-std::vector<StepTime> profile(Executor& executor, const Program& program, const Tensor& x, int runs) {
+std::vector<StepTime> profile(Runner& runner, const Tensor& x, int runs) {
   using Clock = std::chrono::steady_clock;
   std::vector<std::vector<double>> ends(
       static_cast<std::size_t>(runs));  // by run: milliseconds after its start, by step
   for (std::vector<double>& run : ends) {
     const auto start = Clock::now();
-    executor.run(x, [&](std::size_t) {
+    runner.run(x, 0, [&](std::size_t) {
       run.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
     });
   }
   const auto middle = ends.begin() + std::ptrdiff_t(ends.size() / 2);
   std::ranges::nth_element(ends, middle, {}, [](const std::vector<double>& run) { return run.back(); });
   std::vector<StepTime> result;
+  const double images = double(x.dim(0));
   double start = 0;
-  for (std::size_t i = 0; i < program.steps.size(); ++i) {
-    const Step& step = program.steps[i];
-    const double end = (*middle)[i];
-    result.push_back({step.name, step_kind(step.op), start, end - start, double(step.macs * x.dim(0)),
-                      bytes_of(step, program, x.dim(0))});
+  std::size_t i = 0;
+  for (const StepInfo& step : runner.steps()) {
+    const double end = (*middle)[i++];
+    result.push_back({step.name, step.kind, start, end - start, double(step.macs) * images,
+                      double(step.map_bytes) * images + double(step.weight_bytes)});
     start = end;
   }
   return result;
@@ -59,7 +53,7 @@ std::vector<KindTime> by_kind(const std::vector<StepTime>& steps) {
   return kinds;
 }
 
-void print_profile(const std::vector<StepTime>& steps, const Peaks& peaks) {
+void print_profile(const std::vector<StepTime>& steps, double peak_gmacs) {
   KindTime total{"all"};
   std::printf("%-16s %5s %9s %6s %8s %8s %7s %8s\n", "operator", "steps", "ms", "share", "GMAC/s", "of peak",
               "GB/s", "floor ms");
@@ -74,8 +68,8 @@ void print_profile(const std::vector<StepTime>& steps, const Peaks& peaks) {
   for (const KindTime& kind : kinds) {
     const double rate = kind.macs / kind.ms / 1e6;
     std::printf("%-16s %5d %9.3f %5.1f%% %8.1f %7.1f%% %7.1f %8.3f\n", kind.kind.c_str(), kind.steps, kind.ms,
-                100 * kind.ms / total.ms, rate, 100 * rate / peaks.gmacs, kind.bytes / kind.ms / 1e6,
-                kind.macs / peaks.gmacs / 1e6);
+                100 * kind.ms / total.ms, rate, 100 * rate / peak_gmacs, kind.bytes / kind.ms / 1e6,
+                kind.macs / peak_gmacs / 1e6);
   }
 }
 

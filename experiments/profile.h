@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "models/runner.h"
-#include "tensor/kernels/peaks.h"
 
 namespace qhv {
 
@@ -17,7 +16,7 @@ struct StepTime {
 };
 
 /// Times every step in `runs` runs.
-std::vector<StepTime> profile(Executor& executor, const Program& program, const Tensor& x, int runs);
+std::vector<StepTime> profile(Runner& runner, const Tensor& x, int runs);
 
 struct KindTime {
   std::string kind;
@@ -28,8 +27,8 @@ struct KindTime {
 /// Sums by kind, the longest first.
 std::vector<KindTime> by_kind(const std::vector<StepTime>& steps);
 
-/// A table for people: time, share, rates and what they are of the peaks.
-void print_profile(const std::vector<StepTime>& steps, const Peaks& peaks);
+/// A table for people: time, share, rates and what they are of the peak.
+void print_profile(const std::vector<StepTime>& steps, double peak_gmacs);
 
 /// Trace events, which chrome://tracing and Perfetto open. The file is complete or it is not there.
 void write_trace(const std::string& path, const std::vector<StepTime>& steps);

@@ -38,15 +38,43 @@ const char* Runner::kernels() const {
   return program_ ? program_->kernels->name : kReference;
 }
 
-Tensor Runner::run(const Tensor& x, int stream) {
-  if (integer_program_) {
-    const TensorI32 codes = integer_engine(stream).run(x);
-    Tensor logits = Tensor::uninitialized(codes.shape());
-    for (std::int64_t i = 0; i < codes.size(); ++i)
-      logits[i] = real(codes[i] * integer_program_->logit_scale);
-    return logits;
-  }
-  return program_ ? executor(stream).run(x) : qhv::run(model_.graph, x, hooks_);
+Tensor Runner::run(const Tensor& x, int stream, const std::function<void(std::size_t)>& after_step) {
+  if (program_) return executors_[std::size_t(stream)].run(x, after_step);
+  if (!integer_program_) return qhv::run(model_.graph, x, hooks_);
+  const TensorI32 codes = engines_[std::size_t(stream)].run(x, after_step);
+  Tensor logits = Tensor::uninitialized(codes.shape());
+  for (std::int64_t i = 0; i < codes.size(); ++i) logits[i] = real(codes[i] * integer_program_->logit_scale);
+  return logits;
+}
+
+std::vector<StepInfo> Runner::steps() const {
+  std::vector<StepInfo> infos;
+  if (program_)
+    for (const Step& step : program_->steps) {
+      std::int64_t floats = program_->buffers[std::size_t(step.dst)].size;
+      for (const int src : step.src) floats += program_->buffers[std::size_t(src)].size;
+      infos.push_back({step.name, step_kind(step.op), step.macs, floats * 4, qhv::weight_bytes(step)});
+    }
+  if (integer_program_)
+    for (const IntegerStep& step : integer_program_->steps) {
+      std::int64_t bytes = 0;
+      const auto add = [&](int buffer) { bytes += integer_program_->buffers[std::size_t(buffer)].size; };
+      for (const Output& output : step.store.outputs) add(output.buffer);
+      for (const int src : step.src) add(src);
+      if (step.store.addend >= 0) add(step.store.addend);
+      infos.push_back({step.name, sums_kind(step.op), step.macs, bytes, qhv::weight_bytes(step)});
+    }
+  return infos;
+}
+
+std::int64_t Runner::weight_bytes() const {
+  return program_           ? qhv::weight_bytes(*program_)
+         : integer_program_ ? qhv::weight_bytes(*integer_program_)
+                            : 0;
+}
+
+std::int64_t Runner::memory_bytes() const {
+  return program_ ? executors_.front().bytes() : integer_program_ ? engines_.front().bytes() : 0;
 }
 
 }  // namespace qhv

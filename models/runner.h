@@ -5,6 +5,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -18,6 +19,14 @@ namespace qhv {
 /// ones.
 Program compile_model(const Model& model, const std::string& kernels = "");
 
+/// A step of a compiled network, for reports.
+struct StepInfo {
+  std::string name;                      // of the node whose output it computes
+  const char* kind = "";                 // of operator
+  std::int64_t macs = 0, map_bytes = 0;  // for one image; bytes of what it reads and writes
+  std::int64_t weight_bytes = 0;
+};
+
 class Runner {
  public:
   /// `model` must outlive it. `streams`: evaluations that may run at the same time, each of up to `batch`
@@ -25,17 +34,18 @@ class Runner {
   Runner(const Model& model, std::int64_t batch, int streams, int threads = 1,
          const std::string& kernels = "");
 
-  /// Logits [B, N] of x. Calls for different streams may overlap.
-  Tensor run(const Tensor& x, int stream = 0);
+  /// Logits [B, N] of x. Calls for different streams may overlap. `after_step`, if any, is called with the
+  /// index of each of steps() when it is done.
+  Tensor run(const Tensor& x, int stream = 0, const std::function<void(std::size_t)>& after_step = {});
 
   /// "avx512", "avx2", "portable" or "reference"; in integers "vnni", "avx2" or "ref".
   const char* kernels() const;
-  /// The compiled network, or null.
-  const Program* program() const { return program_ ? &*program_ : nullptr; }
-  Executor& executor(int stream = 0) { return executors_[std::size_t(stream)]; }
-  /// The same of a network of integers.
-  const IntegerProgram* integer_program() const { return integer_program_ ? &*integer_program_ : nullptr; }
-  IntegerEngine& integer_engine(int stream = 0) { return engines_[std::size_t(stream)]; }
+  /// Whether the network was compiled; the interpreter has no steps, and its memory is not known.
+  bool is_compiled() const { return program_ || integer_program_; }
+  std::vector<StepInfo> steps() const;
+  std::int64_t weight_bytes() const;
+  /// Buffers and scratch memory of one stream.
+  std::int64_t memory_bytes() const;
 
  private:
   const Model& model_;

@@ -230,12 +230,22 @@ TEST_CASE("integer rows: sums, softmax, normalisation, products") {
     const auto words = integers<std::int16_t>(count, -32768, 32767, 14);
     const auto zero = integers<std::int32_t>(count, 0, 255, 15),
                factors = integers<std::int32_t>(count, -128, 127, 16);
-    std::uint32_t exponents[256];
-    for (int d = 0; d < 256; ++d) exponents[d] = std::uint32_t(std::lround(65536 * std::exp(-0.04 * d)));
+    std::uint16_t exponents[256];
+    for (int d = 0; d < 256; ++d) exponents[d] = std::uint16_t(std::lround(65535 * std::exp(-0.04 * d)));
+    std::vector<std::int32_t> offsets;  // of rows of 10, one of them apart
+    for (std::int32_t r = 0; r < count / 10; ++r) offsets.push_back(r ? r * 10 : 3);
+    const auto packed = [&](auto pack, std::int64_t rows, std::int64_t size, std::int64_t depth,
+                            std::int64_t columns) {
+      std::vector<std::int8_t> to(std::size_t((columns + 15) / 16 * 16 * (depth + 3)), std::int8_t{5});
+      std::vector<std::int32_t> sums(std::size_t(columns), 9);
+      pack(codes.data(), offsets.data(), rows, size, to.data(), sums.data());
+      return std::pair(to, sums);
+    };
     const auto all = [&](const IntegerKernels& k) {
       std::vector<std::int32_t> subtracted(factors), normalized(std::size_t(count), 0), added(factors),
           products(std::size_t(count), 0);
       std::vector<std::uint8_t> probabilities(std::size_t(count), 0);
+      std::vector<std::pair<std::vector<std::int8_t>, std::vector<std::int32_t>>> keys;
       std::int64_t sum = 3, squares = 4;
       const std::int32_t row = k.row_sum(codes.data(), count);
       k.subtract_zeros(subtracted.data(), count, row, zero.data(), factors.data());
@@ -245,7 +255,14 @@ TEST_CASE("integer rows: sums, softmax, normalisation, products") {
       k.moments(words.data(), count, &sum, &squares);
       k.add_multiple(codes.data(), zero.data(), count, -77, added.data());
       k.multiply(codes.data(), zero.data(), factors.data(), count, products.data());
-      return std::tuple(row, subtracted, probabilities, normalized, sum, squares, added, products);
+      const auto rows = std::int64_t(offsets.size());
+      if (rows) {
+        for (const std::int64_t size : {1, 7, 10}) {
+          keys.push_back(packed(k.pack_rows, rows, size, size, rows));
+          keys.push_back(packed(k.pack_columns, rows, size, rows, size));
+        }
+      }
+      return std::tuple(row, subtracted, probabilities, normalized, sum, squares, added, products, keys);
     };
     const auto expected = all(kIntegerKernelsRef);
     std::int64_t sum = 3, squares = 4, row = 0;
@@ -263,8 +280,8 @@ TEST_CASE("integer rows: sums, softmax, normalisation, products") {
 
 TEST_CASE("integer softmax: probabilities that a sum in double confirms, to one code") {
   const auto codes = integers<std::uint8_t>(300, 0, 255, 17);
-  std::uint32_t exponents[256];
-  for (int d = 0; d < 256; ++d) exponents[d] = std::uint32_t(std::lround(65536 * std::exp(-0.03 * d)));
+  std::uint16_t exponents[256];
+  for (int d = 0; d < 256; ++d) exponents[d] = std::uint16_t(std::lround(65535 * std::exp(-0.03 * d)));
   for (const double scale : {1 / 255.0, 1 / 2000.0, 1 / 40000.0}) {
     std::vector<std::uint8_t> p(300, 0);
     kIntegerKernelsRef.softmax({exponents, std::uint32_t(std::lround(65536 / scale)), 0, 0, 255},

@@ -32,15 +32,6 @@ std::int64_t packed_size(std::int64_t depth, std::int64_t columns) {
   return round_up(columns, kPanelColumns) * round_up(depth, kQuad);
 }
 
-/// Where element (k, column) of a packed matrix lies.
-std::int64_t packed_place(std::int64_t depth, std::int64_t k, std::int64_t column) {
-  const std::int64_t quads = round_up(depth, kQuad) / kQuad;
-  return ((column / kPanelColumns * quads + k / kQuad) * kPanelColumns + column % kPanelColumns) * kQuad +
-         k % kQuad;
-}
-
-std::int8_t as_signed(std::uint8_t code) { return std::int8_t(std::int32_t(code) - 128); }
-
 }  // namespace
 
 std::int64_t attend_scratch(const AttendCodes& op) {
@@ -73,26 +64,16 @@ void attend_head(const AttendCodes& op, const Store& store, const IntegerKernels
        *probabilities = pieces.take<std::uint8_t>(kBlock * code_stride);
   auto* for_store = pieces.take<std::uint8_t>(0);
 
-  std::fill_n(keys, packed_size(size, tokens), std::int8_t{0});
-  std::fill_n(values, packed_size(tokens, size), std::int8_t{0});
-  std::fill_n(value_terms, size, 0);
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    rows[t] = std::int32_t(pixels[t] * row);
-    std::int32_t key_sum = 0;
-    for (std::int64_t i = 0; i < size; ++i) {
-      const std::int8_t key = as_signed(k[rows[t] + i]), value = as_signed(v[rows[t] + i]);
-      keys[packed_place(size, i, t)] = key;
-      values[packed_place(tokens, t, i)] = value;
-      key_sum += key;
-      value_terms[i] += value;
-    }
-    key_factors[t] = op.zero_k[h] - 128;
-    key_terms[t] = op.zero_q[h] * (key_sum - std::int32_t(size) * key_factors[t]);
-  }
-  for (std::int64_t i = 0; i < size; ++i) {
-    value_factors[i] = op.zero_v[h] - 128;
-    value_terms[i] = op.softmax[h].zero * (value_terms[i] - std::int32_t(tokens) * value_factors[i]);
-  }
+  for (std::int64_t t = 0; t < tokens; ++t) rows[t] = std::int32_t(pixels[t] * row);
+  kernels.pack_rows(k, rows, tokens, size, keys, key_terms);
+  kernels.pack_columns(v, rows, tokens, size, values, value_terms);
+  const std::int32_t zero_k = op.zero_k[h] - 128, zero_v = op.zero_v[h] - 128;
+  std::fill_n(key_factors, tokens, zero_k);
+  std::fill_n(value_factors, size, zero_v);
+  for (std::int64_t t = 0; t < tokens; ++t)
+    key_terms[t] = op.zero_q[h] * (key_terms[t] - std::int32_t(size) * zero_k);
+  for (std::int64_t i = 0; i < size; ++i)
+    value_terms[i] = op.softmax[h].zero * (value_terms[i] - std::int32_t(tokens) * zero_v);
 
   SoftmaxTask softmax = op.softmax[h];
   softmax.exponents = op.exponents[h].data();

@@ -6,6 +6,7 @@
 #include "quant/integer/attend_codes.h"
 #include "quant/integer/normalizer.h"
 #include "quant/integer/store.h"
+#include "tensor/vectorize.h"
 
 namespace qhv {
 namespace {
@@ -25,6 +26,19 @@ std::int64_t sums_stride(const MultiplyCodes& op) { return op.weights.panels * k
 /// Bytes of scratch memory for blocks of sums, [rows][stride], and storing them.
 std::int64_t block_scratch(std::int64_t rows, std::int64_t stride) {
   return round_up(rows * stride * 4, 64) + kSlack + store_scratch(rows * stride);
+}
+
+/// The codes of a row of one channel, `stride` apart.
+QHV_VECTORIZE void quantize_pixels(const real* x, std::int64_t count, real scale, std::int32_t zero,
+                                   std::int32_t lo, std::int32_t hi, std::uint8_t* dst, std::int64_t stride) {
+  constexpr std::int64_t kPart = 64;
+  std::int32_t codes[kPart];
+  for (std::int64_t first = 0; first < count; first += kPart) {
+    const std::int64_t size = std::min(kPart, count - first);
+    for (std::int64_t i = 0; i < size; ++i)
+      codes[i] = std::int32_t(nearest_code(x[first + i], scale, real(lo - zero), real(hi - zero))) + zero;
+    for (std::int64_t i = 0; i < size; ++i) dst[(first + i) * stride] = std::uint8_t(codes[i]);
+  }
 }
 
 struct ScratchSize {
@@ -97,22 +111,24 @@ struct IntegerEngine::Run {
                        area = op.height * op.width;
     pool.run(batch * height, [&](std::int64_t item, int) {
       const std::int64_t image = item / height, y = item % height - op.pad;
-      std::uint8_t* out =
+      const bool inside = y >= 0 && y < op.height;
+      std::uint8_t* row =
           memory(image).at<std::uint8_t>(step->store.outputs[0].buffer) + item % height * width * op.channels;
-      for (std::int64_t x = -op.pad; x < op.width + op.pad; ++x)
-        for (std::int64_t c = 0; c < op.channels; ++c) {
-          const auto i = std::size_t(c);
-          const std::int32_t zero = op.encoding.zero[i];
-          if (y < 0 || y >= op.height || x < 0 || x >= op.width) {
-            *out++ = std::uint8_t(zero);
-            continue;
-          }
-          const real v = input[(image * op.channels + c) * area + y * op.width + x];
-          *out++ = std::uint8_t(
-              std::int32_t(nearest_code(v, real(op.encoding.scale[i]), real(op.encoding.lo[i] - zero),
-                                        real(op.encoding.hi[i] - zero))) +
-              zero);
-        }
+      for (std::int64_t c = 0; c < op.channels; ++c) {
+        const auto i = std::size_t(c);
+        const std::int32_t zero = op.encoding.zero[i];
+        std::uint8_t* out = row + c;
+        const auto border = [&](std::int64_t pixels) {
+          for (std::int64_t x = 0; x < pixels; ++x, out += op.channels) *out = std::uint8_t(zero);
+        };
+        border(inside ? op.pad : width);
+        if (!inside) continue;
+        quantize_pixels(input + (image * op.channels + c) * area + y * op.width, op.width,
+                        real(op.encoding.scale[i]), zero, op.encoding.lo[i], op.encoding.hi[i], out,
+                        op.channels);
+        out += op.width * op.channels;
+        border(op.pad);
+      }
     });
   }
 

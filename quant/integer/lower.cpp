@@ -512,10 +512,10 @@ class Lowering {
 
   // Attention.
 
-  static std::array<std::uint32_t, 256> exponents(double scale) {
-    std::array<std::uint32_t, 256> e{};
+  static std::array<std::uint16_t, 256> exponents(double scale) {
+    std::array<std::uint16_t, 256> e{};
     for (int d = 0; d < 256; ++d)
-      e[std::size_t(d)] = std::uint32_t(std::lround(65536 * std::exp(-scale * d)));
+      e[std::size_t(d)] = std::uint16_t(std::lround(65535 * std::exp(-scale * d)));
     return e;
   }
 

@@ -69,7 +69,7 @@ struct AttendCodes {
   std::int64_t heads = 1, head_size = 0;
   std::vector<std::int32_t> zero_q = {}, zero_k = {}, zero_v = {};
   std::vector<Requantization> scores = {};  // to the codes of softmax's input; a column for each token
-  std::vector<std::array<std::uint32_t, 256>> exponents = {};
+  std::vector<std::array<std::uint16_t, 256>> exponents = {};
   std::vector<SoftmaxTask> softmax = {};  // without `exponents`
 };
 
@@ -77,7 +77,7 @@ struct AttendCodes {
 struct SeparableAttendCodes {
   ProjectedTokens in = {};
   std::int64_t channels = 0;
-  std::array<std::uint32_t, 256> exponents = {};
+  std::array<std::uint16_t, 256> exponents = {};
   SoftmaxTask softmax = {};  // without `exponents`
   std::vector<std::int32_t> zero_k = {}, zero_v = {};
   Requantization context = {};

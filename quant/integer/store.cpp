@@ -1,23 +1,17 @@
 #include "quant/integer/store.h"
 
+#include <algorithm>
+#include <cassert>
+
 namespace qhv {
 namespace {
 
-/// Stretches of rows that lie behind each other in the result: all, or one at a time.
-template <typename Body>
-void for_each_stretch(const SumsBlock& block, Body body) {
-  if (!block.row_indices) return body(std::int64_t{0}, block.first_row, block.rows);
-  for (std::int64_t i = 0; i < block.rows; ++i) body(i, std::int64_t(block.row_indices[i]), std::int64_t{1});
-}
-
-/// Calls write(destination of the first row and column) with the type of the output's codes.
+/// Calls write(destination) with the type of the output's codes.
 template <typename Write>
-void with_destination(const Output& output, const ImageMemory& memory, std::int64_t row, std::int64_t column,
-                      Write write) {
-  const std::int64_t first = row * output.stride + output.column + column;
-  if (output.type == CodeType::kU8) return write(memory.at<std::uint8_t>(output.buffer) + first);
-  if (output.type == CodeType::kI16) return write(memory.at<std::int16_t>(output.buffer) + first);
-  return write(memory.at<std::int32_t>(output.buffer) + first);
+void with_type(CodeType type, std::uint8_t* dst, Write write) {
+  if (type == CodeType::kU8) return write(dst);
+  if (type == CodeType::kI16) return write(reinterpret_cast<std::int16_t*>(dst));
+  return write(reinterpret_cast<std::int32_t*>(dst));
 }
 
 struct Writer {
@@ -70,7 +64,7 @@ std::int64_t aligned_bytes(std::int64_t bytes) { return (bytes + 63) / 64 * 64; 
 }  // namespace
 
 std::int64_t store_scratch(std::int64_t sums) {
-  return aligned_bytes(sums * 4) + aligned_bytes(sums) + kSlack;
+  return 2 * aligned_bytes(sums * 4) + aligned_bytes(sums * 2) + aligned_bytes(sums) + kSlack;
 }
 
 void store_block(const Store& store, const IntegerKernels& kernels, const ImageMemory& memory,
@@ -78,6 +72,7 @@ void store_block(const Store& store, const IntegerKernels& kernels, const ImageM
   const std::int64_t count = block.rows * block.columns;
   auto* wide = reinterpret_cast<std::int32_t*>(scratch);  // [rows][columns]
   std::uint8_t* codes = scratch + aligned_bytes(count * 4);
+  std::uint8_t* rows_apart = codes + aligned_bytes(count);
   const std::int32_t* sums = block.sums;
   std::int64_t sums_stride = block.stride;
 
@@ -98,21 +93,39 @@ void store_block(const Store& store, const IntegerKernels& kernels, const ImageM
     sums_stride = block.columns;
   }
 
-  for (const Output& output : store.outputs)
-    for_each_stretch(block, [&](std::int64_t first, std::int64_t row, std::int64_t rows) {
-      const Writer writer{kernels, rows, block.columns, output.stride};
-      with_destination(output, memory, row, block.column, [&](auto* dst) {
-        if (output.table)
-          return writer.look_up(*output.table, codes + first * block.columns, block.columns, dst);
-        const RequantizeTask task = output.to_codes.task(block.column);
-        const std::int32_t* from = sums + first * sums_stride;
-        if (store.addend < 0) return writer.requantize(task, from, sums_stride, dst);
-        const std::int16_t* addend =
-            memory.at<std::int16_t>(store.addend) + row * store.columns + block.column;
-        writer.add(task, output.addend_multiplier.data() + block.column, from, sums_stride, addend,
-                   store.columns, dst);
-      });
+  const std::int16_t* addend = nullptr;
+  std::int64_t addend_stride = store.columns;
+  if (store.addend >= 0) {
+    addend = memory.at<std::int16_t>(store.addend) + block.column;
+    if (!block.row_indices) {
+      addend += block.first_row * store.columns;
+    } else {
+      auto* gathered = reinterpret_cast<std::int16_t*>(rows_apart + aligned_bytes(count * 4));
+      for (std::int64_t i = 0; i < block.rows; ++i)
+        std::copy_n(addend + block.row_indices[i] * store.columns, block.columns,
+                    gathered + i * block.columns);
+      addend = gathered;
+      addend_stride = block.columns;
+    }
+  }
+  for (const Output& output : store.outputs) {
+    const std::int64_t size = code_size(output.type);
+    std::uint8_t* buffer = memory.at<std::uint8_t>(output.buffer) + (output.column + block.column) * size;
+    // Rows that are anywhere are made side by side first.
+    const bool apart = block.row_indices;
+    std::uint8_t* dst = apart ? rows_apart : buffer + block.first_row * output.stride * size;
+    const Writer writer{kernels, block.rows, block.columns, apart ? block.columns : output.stride};
+    with_type(output.type, dst, [&](auto* to) {
+      if (output.table) return writer.look_up(*output.table, codes, block.columns, to);
+      const RequantizeTask task = output.to_codes.task(block.column);
+      if (store.addend < 0) return writer.requantize(task, sums, sums_stride, to);
+      writer.add(task, output.addend_multiplier.data() + block.column, sums, sums_stride, addend,
+                 addend_stride, to);
     });
+    for (std::int64_t i = 0; apart && i < block.rows; ++i)
+      std::copy_n(rows_apart + i * block.columns * size, block.columns * size,
+                  buffer + block.row_indices[i] * output.stride * size);
+  }
 }
 
 }  // namespace qhv

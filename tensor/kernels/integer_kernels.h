@@ -58,7 +58,7 @@ struct IntegerDepthwiseTask {
 /// Rows of softmax over codes: e = exponents[largest - code] (exponents[0] is the largest), then
 /// clip(round(e / sum(e) * inverse_scale / 2^16) + zero, lo, hi).
 struct SoftmaxTask {
-  const std::uint32_t* exponents = nullptr;  // [256], up to 2^16
+  const std::uint16_t* exponents = nullptr;  // [256]
   std::uint32_t inverse_scale = 0;           // up to 2^30
   std::int32_t zero = 0, lo = 0, hi = 255;
 };
@@ -94,6 +94,14 @@ struct IntegerKernels {
                       std::int64_t rows, std::int64_t columns, std::int16_t* dst, std::int64_t dst_stride);
   void (*look_up_i32)(const std::int32_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
                       std::int64_t rows, std::int64_t columns, std::int32_t* dst, std::int64_t dst_stride);
+
+  /// Rows of codes, `offsets` from src, as the columns of a packed matrix (packed_int8.h) of `size` by `rows`
+  /// signed bytes, code - 128, with the sum of each column.
+  void (*pack_rows)(const std::uint8_t* src, const std::int32_t* offsets, std::int64_t rows,
+                    std::int64_t size, std::int8_t* dst, std::int32_t* sums);
+  /// The same as the rows of a packed matrix of `rows` by `size`.
+  void (*pack_columns)(const std::uint8_t* src, const std::int32_t* offsets, std::int64_t rows,
+                       std::int64_t size, std::int8_t* dst, std::int32_t* sums);
 
   /// Of a row of codes.
   std::int32_t (*row_sum)(const std::uint8_t* codes, std::int64_t count);

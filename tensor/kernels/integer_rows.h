@@ -82,6 +82,39 @@ void look_up_plain(const Entry* table, const std::uint8_t* codes, std::int64_t c
     for (std::int64_t c = 0; c < columns; ++c) dst[c] = Code(table[codes[c]]);
 }
 
+/// Where element (k, column) of a packed matrix of so many quads lies.
+inline std::int64_t packed_place(std::int64_t quads, std::int64_t k, std::int64_t column) {
+  return ((column / kPanelColumns * quads + k / kQuad) * kPanelColumns + column % kPanelColumns) * kQuad +
+         k % kQuad;
+}
+
+inline void pack_rows_plain(const std::uint8_t* src, const std::int32_t* offsets, std::int64_t rows,
+                            std::int64_t size, std::int8_t* dst, std::int32_t* sums) {
+  const std::int64_t quads = (size + kQuad - 1) / kQuad, panels = (rows + kPanelColumns - 1) / kPanelColumns;
+  for (std::int64_t i = 0; i < panels * quads * kPanelColumns * kQuad; ++i) dst[i] = 0;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    sums[r] = 0;
+    for (std::int64_t i = 0; i < size; ++i) {
+      const std::int32_t code = std::int32_t(src[offsets[r] + i]) - 128;
+      dst[packed_place(quads, i, r)] = std::int8_t(code);
+      sums[r] += code;
+    }
+  }
+}
+
+inline void pack_columns_plain(const std::uint8_t* src, const std::int32_t* offsets, std::int64_t rows,
+                               std::int64_t size, std::int8_t* dst, std::int32_t* sums) {
+  const std::int64_t quads = (rows + kQuad - 1) / kQuad, panels = (size + kPanelColumns - 1) / kPanelColumns;
+  for (std::int64_t i = 0; i < panels * quads * kPanelColumns * kQuad; ++i) dst[i] = 0;
+  for (std::int64_t i = 0; i < size; ++i) sums[i] = 0;
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t i = 0; i < size; ++i) {
+      const std::int32_t code = std::int32_t(src[offsets[r] + i]) - 128;
+      dst[packed_place(quads, r, i)] = std::int8_t(code);
+      sums[i] += code;
+    }
+}
+
 inline std::int32_t row_sum_plain(const std::uint8_t* codes, std::int64_t count) {
   std::int32_t sum = 0;
   for (std::int64_t c = 0; c < count; ++c) sum += codes[c];
@@ -109,12 +142,11 @@ inline void softmax_plain(const SoftmaxTask& t, const std::uint8_t* codes, std::
     reciprocal >>= 1;
     --shift;
   }
-  std::uint8_t by_distance[256];
-  for (int d = 0; d < 256; ++d) {
-    const std::uint64_t product = t.exponents[d] * reciprocal + (std::uint64_t{1} << (shift - 1));
-    by_distance[d] = std::uint8_t(clip(std::int64_t(product >> shift) + t.zero, t.lo, t.hi));
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::uint64_t product =
+        t.exponents[largest - codes[i]] * reciprocal + (std::uint64_t{1} << (shift - 1));
+    dst[i] = std::uint8_t(clip(std::int64_t(product >> shift) + t.zero, t.lo, t.hi));
   }
-  for (std::int64_t i = 0; i < count; ++i) dst[i] = by_distance[largest - codes[i]];
 }
 
 inline void normalize_plain(const std::int16_t* src, std::int64_t count, std::int32_t mean,
@@ -158,6 +190,8 @@ constexpr IntegerKernels plain_table(const char* name, bool (*is_supported)()) {
           .look_up_u8 = look_up_plain<std::int16_t, std::uint8_t>,
           .look_up_i16 = look_up_plain<std::int16_t, std::int16_t>,
           .look_up_i32 = look_up_plain<std::int32_t, std::int32_t>,
+          .pack_rows = pack_rows_plain,
+          .pack_columns = pack_columns_plain,
           .row_sum = row_sum_plain,
           .subtract_zeros = subtract_zeros_plain,
           .softmax = softmax_plain,
