@@ -85,19 +85,9 @@ void gemm(const IntegerGemmTask& t, std::int64_t row_begin, std::int64_t row_end
   }
 }
 
-/// Products of 32-bit lanes are 64 bits: those of even and odd lanes apart.
-struct Products {
-  __m512i even, odd;
-};
-
-Products multiply_lanes(__m512i x, __m512i m) {
-  return {_mm512_mul_epi32(x, m), _mm512_mul_epi32(_mm512_srli_epi64(x, 32), _mm512_srli_epi64(m, 32))};
-}
-
-/// The numbers of 16 columns, as Products want them.
+/// What 16 columns need, with the 64-bit numbers of even and odd lanes apart.
 struct Columns {
-  __m512i multiplier, even_offset, odd_offset, lo, hi;
-  __m128i shift;
+  __m512i multiplier, odd_multiplier, even_offset, odd_offset;
 };
 
 Columns columns_of(const RequantizeTask& t, std::int64_t c, __mmask16 mask) {
@@ -105,60 +95,124 @@ Columns columns_of(const RequantizeTask& t, std::int64_t c, __mmask16 mask) {
                 odd = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
   const __m512i low = _mm512_maskz_loadu_epi64(__mmask8(mask), t.offset + c),
                 high = _mm512_maskz_loadu_epi64(__mmask8(mask >> 8), t.offset + c + 8);
-  return {_mm512_maskz_loadu_epi32(mask, t.multiplier + c), _mm512_permutex2var_epi64(low, even, high),
-          _mm512_permutex2var_epi64(low, odd, high),        _mm512_maskz_loadu_epi32(mask, t.lo + c),
-          _mm512_maskz_loadu_epi32(mask, t.hi + c),         _mm_cvtsi32_si128(t.shift)};
+  const __m512i multiplier = _mm512_maskz_loadu_epi32(mask, t.multiplier + c);
+  return {multiplier, _mm512_srli_epi64(multiplier, 32), _mm512_permutex2var_epi64(low, even, high),
+          _mm512_permutex2var_epi64(low, odd, high)};
 }
 
-/// Shifted and clipped codes of 16 products with their offsets.
-__m512i codes_of(const Products& p, const Columns& k) {
-  const __m512i even = _mm512_sra_epi64(_mm512_add_epi64(p.even, k.even_offset), k.shift),
-                odd = _mm512_sra_epi64(_mm512_add_epi64(p.odd, k.odd_offset), k.shift);
-  const __m512i all = _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
-  return _mm512_min_epi32(_mm512_max_epi32(all, k.lo), k.hi);
+__m512i join_lanes(__m512i even, __m512i odd, __m128i shift) {
+  return _mm512_mask_blend_epi32(0xaaaa, _mm512_sra_epi64(even, shift),
+                                 _mm512_slli_epi64(_mm512_sra_epi64(odd, shift), 32));
+}
+
+/// (x * multiplier + offset) >> shift in 16 lanes.
+__m512i rescaled(__m512i x, const Columns& k, __m128i shift) {
+  return join_lanes(
+      _mm512_add_epi64(_mm512_mul_epi32(x, k.multiplier), k.even_offset),
+      _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(x, 32), k.odd_multiplier), k.odd_offset), shift);
+}
+
+/// (x * multiplier + a * m + offset) >> shift
+__m512i rescaled_sum(__m512i x, __m512i a, __m512i m, const Columns& k, __m128i shift) {
+  const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(x, k.multiplier), _mm512_mul_epi32(a, m)),
+                odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(x, 32), k.odd_multiplier),
+                                       _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(m, 32)));
+  return join_lanes(_mm512_add_epi64(even, k.even_offset), _mm512_add_epi64(odd, k.odd_offset), shift);
 }
 
 void store_codes(std::uint8_t* dst, __mmask16 mask, __m512i codes) {
-  _mm512_mask_cvtepi32_storeu_epi8(dst, mask, codes);
+  if (mask == 0xffff) return _mm_storeu_si128(reinterpret_cast<__m128i*>(dst), _mm512_cvtepi32_epi8(codes));
+  _mm_mask_storeu_epi8(dst, mask, _mm512_cvtepi32_epi8(codes));
 }
 void store_codes(std::int16_t* dst, __mmask16 mask, __m512i codes) {
-  _mm512_mask_cvtepi32_storeu_epi16(dst, mask, codes);
+  if (mask == 0xffff)
+    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst), _mm512_cvtepi32_epi16(codes));
+  _mm256_mask_storeu_epi16(dst, mask, _mm512_cvtepi32_epi16(codes));
 }
 void store_codes(std::int32_t* dst, __mmask16 mask, __m512i codes) {
   _mm512_mask_storeu_epi32(dst, mask, codes);
 }
 
+/// Limits of 16 columns.
+struct Limits {
+  __m512i lo, hi;
+  __m512i operator()(__m512i x) const { return _mm512_min_epi32(_mm512_max_epi32(x, lo), hi); }
+};
+
+Limits limits_of(const RequantizeTask& t, std::int64_t c, __mmask16 mask) {
+  return {_mm512_maskz_loadu_epi32(mask, t.lo + c), _mm512_maskz_loadu_epi32(mask, t.hi + c)};
+}
+
+/// Columns from `first` on.
+template <typename Code>
+void requantize_from(std::int64_t first, const RequantizeTask& t, const std::int32_t* sums,
+                     std::int64_t sums_stride, std::int64_t rows, std::int64_t columns, Code* dst,
+                     std::int64_t dst_stride) {
+  const __m128i shift = _mm_cvtsi32_si128(t.shift);
+  for (std::int64_t c = first; c < columns; c += kLanes) {
+    const __mmask16 mask = first_lanes(columns - c);
+    const Columns k = columns_of(t, c, mask);
+    const Limits limits = limits_of(t, c, mask);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const __m512i x = _mm512_maskz_loadu_epi32(mask, sums + row * sums_stride + c);
+      store_codes(dst + row * dst_stride + c, mask, limits(rescaled(x, k, shift)));
+    }
+  }
+}
+
 template <typename Code>
 void requantize(const RequantizeTask& t, const std::int32_t* sums, std::int64_t sums_stride,
                 std::int64_t rows, std::int64_t columns, Code* dst, std::int64_t dst_stride) {
-  for (std::int64_t c = 0; c < columns; c += kLanes) {
-    const __mmask16 mask = first_lanes(columns - c);
-    const Columns k = columns_of(t, c, mask);
-    const __m512i odd_multiplier = _mm512_srli_epi64(k.multiplier, 32);
+  requantize_from(0, t, sums, sums_stride, rows, columns, dst, dst_stride);
+}
+
+/// 64 columns at a time: packing to bytes clips to 0 .. 255, and what is left to clip is clipped in bytes.
+void requantize_u8(const RequantizeTask& t, const std::int32_t* sums, std::int64_t sums_stride,
+                   std::int64_t rows, std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride) {
+  constexpr std::int64_t kBytes = 64;
+  const __m128i shift = _mm_cvtsi32_si128(t.shift);
+  const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+  const auto packed = [&](__m512i a, __m512i b, __m512i c, __m512i d) {
+    return _mm512_permutexvar_epi32(order,
+                                    _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)));
+  };
+  std::int64_t c = 0;
+  for (; c + kBytes <= columns; c += kBytes) {
+    Columns k[4];
+    __m512i lo[4], hi[4];
+    for (int i = 0; i < 4; ++i) {
+      k[i] = columns_of(t, c + i * kLanes, 0xffff);
+      lo[i] = _mm512_loadu_si512(t.lo + c + i * kLanes);
+      hi[i] = _mm512_loadu_si512(t.hi + c + i * kLanes);
+    }
+    const __m512i least = packed(lo[0], lo[1], lo[2], lo[3]), most = packed(hi[0], hi[1], hi[2], hi[3]);
     for (std::int64_t row = 0; row < rows; ++row) {
-      const __m512i x = _mm512_maskz_loadu_epi32(mask, sums + row * sums_stride + c);
-      const Products p{_mm512_mul_epi32(x, k.multiplier),
-                       _mm512_mul_epi32(_mm512_srli_epi64(x, 32), odd_multiplier)};
-      store_codes(dst + row * dst_stride + c, mask, codes_of(p, k));
+      const std::int32_t* x = sums + row * sums_stride + c;
+      __m512i y[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) y[i] = rescaled(_mm512_loadu_si512(x + i * kLanes), k[i], shift);
+      _mm512_storeu_si512(dst + row * dst_stride + c,
+                          _mm512_min_epu8(_mm512_max_epu8(packed(y[0], y[1], y[2], y[3]), least), most));
     }
   }
+  requantize_from(c, t, sums, sums_stride, rows, columns, dst, dst_stride);
 }
 
 template <typename Code>
 void add(const RequantizeTask& t, const std::int32_t* addend_multiplier, const std::int32_t* sums,
          std::int64_t sums_stride, const std::int16_t* addend, std::int64_t addend_stride, std::int64_t rows,
          std::int64_t columns, Code* dst, std::int64_t dst_stride) {
+  const __m128i shift = _mm_cvtsi32_si128(t.shift);
   for (std::int64_t c = 0; c < columns; c += kLanes) {
     const __mmask16 mask = first_lanes(columns - c);
     const Columns k = columns_of(t, c, mask);
+    const Limits limits = limits_of(t, c, mask);
     const __m512i m = _mm512_maskz_loadu_epi32(mask, addend_multiplier + c);
     for (std::int64_t row = 0; row < rows; ++row) {
       const __m512i x = _mm512_maskz_loadu_epi32(mask, sums + row * sums_stride + c),
                     a = _mm512_cvtepi16_epi32(
                         _mm256_maskz_loadu_epi16(mask, addend + row * addend_stride + c));
-      const Products px = multiply_lanes(x, k.multiplier), pa = multiply_lanes(a, m);
-      store_codes(dst + row * dst_stride + c, mask,
-                  codes_of({_mm512_add_epi64(px.even, pa.even), _mm512_add_epi64(px.odd, pa.odd)}, k));
+      store_codes(dst + row * dst_stride + c, mask, limits(rescaled_sum(x, a, m, k, shift)));
     }
   }
 }
@@ -446,7 +500,7 @@ constexpr IntegerKernels vnni_table() {
   });
   table.gemm = gemm;
   table.depthwise = depthwise;
-  table.requantize_u8 = requantize<std::uint8_t>;
+  table.requantize_u8 = requantize_u8;
   table.requantize_i16 = requantize<std::int16_t>;
   table.requantize_i32 = requantize<std::int32_t>;
   table.add_u8 = add<std::uint8_t>;
