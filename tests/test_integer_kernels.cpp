@@ -214,8 +214,15 @@ TEST_CASE("integer codes: requantisation, additions and tables in every width") 
           converted<std::int16_t>(
               kRows, n,
               [&](auto* to, auto s) { k.look_up_i16(table.data(), codes.data(), n, kRows, n, to, s); }),
-          converted<std::int32_t>(kRows, n, [&](auto* to, auto s) {
-            k.look_up_i32(wide_table.data(), codes.data(), n, kRows, n, to, s);
+          converted<std::uint8_t>(kRows, n,
+                                  [&](auto* to, auto s) {
+                                    k.rescale_table(u8.task(), wide_table.data(), codes.data(), n, kRows, n,
+                                                    to, s);
+                                  }),
+          converted<std::uint8_t>(kRows, n, [&](auto* to, auto s) {
+            RequantizeTask task = u8.task();
+            task.row_terms = wide_table.data();
+            k.requantize_u8(task, sums.data(), n, kRows, n, to, s);
           }));
     };
     const auto expected = all(kIntegerKernelsRef);
@@ -231,7 +238,7 @@ TEST_CASE("integer rows: sums, softmax, normalisation, products") {
     const auto zero = integers<std::int32_t>(count, 0, 255, 15),
                factors = integers<std::int32_t>(count, -128, 127, 16);
     std::uint16_t exponents[256];
-    for (int d = 0; d < 256; ++d) exponents[d] = std::uint16_t(std::lround(65535 * std::exp(-0.04 * d)));
+    for (int d = 0; d < 256; ++d) exponents[d] = std::uint16_t(std::lround(32767 * std::exp(-0.04 * d)));
     std::vector<std::int32_t> offsets;  // of rows of 10, one of them apart
     for (std::int32_t r = 0; r < count / 10; ++r) offsets.push_back(r ? r * 10 : 3);
     const auto packed = [&](auto pack, std::int64_t rows, std::int64_t size, std::int64_t depth,
@@ -281,7 +288,7 @@ TEST_CASE("integer rows: sums, softmax, normalisation, products") {
 TEST_CASE("integer softmax: probabilities that a sum in double confirms, to one code") {
   const auto codes = integers<std::uint8_t>(300, 0, 255, 17);
   std::uint16_t exponents[256];
-  for (int d = 0; d < 256; ++d) exponents[d] = std::uint16_t(std::lround(65535 * std::exp(-0.03 * d)));
+  for (int d = 0; d < 256; ++d) exponents[d] = std::uint16_t(std::lround(32767 * std::exp(-0.03 * d)));
   for (const double scale : {1 / 255.0, 1 / 2000.0, 1 / 40000.0}) {
     std::vector<std::uint8_t> p(300, 0);
     kIntegerKernelsRef.softmax({exponents, std::uint32_t(std::lround(65536 / scale)), 0, 0, 255},

@@ -40,6 +40,7 @@ std::int64_t attend_scratch(const AttendCodes& op) {
          Pieces::size_of<std::int8_t>(packed_size(tokens, size)) +
          Pieces::size_of<std::int32_t>(tokens) +                                                // rows of q
          2 * Pieces::size_of<std::int32_t>(tokens) + 2 * Pieces::size_of<std::int32_t>(size) +  // zero points
+         Pieces::size_of<std::int64_t>(tokens) +
          Pieces::size_of<std::int32_t>(kBlock * round_up(widest, kPanelColumns)) +
          2 * Pieces::size_of<std::uint8_t>(kBlock * round_up(tokens, kQuad)) + store_scratch(kBlock * size);
 }
@@ -55,10 +56,11 @@ void attend_head(const AttendCodes& op, const Store& store, const IntegerKernels
   auto* keys = pieces.take<std::int8_t>(packed_size(size, tokens));
   auto* values = pieces.take<std::int8_t>(packed_size(tokens, size));
   auto* rows = pieces.take<std::int32_t>(tokens);
-  auto *key_factors = pieces.take<std::int32_t>(tokens), *key_terms = pieces.take<std::int32_t>(tokens),
+  auto *query_terms = pieces.take<std::int32_t>(tokens), *key_terms = pieces.take<std::int32_t>(tokens),
        *value_factors = pieces.take<std::int32_t>(size), *value_terms = pieces.take<std::int32_t>(size);
   const std::int64_t score_stride = round_up(tokens, kPanelColumns),
                      context_stride = round_up(size, kPanelColumns), code_stride = round_up(tokens, kQuad);
+  auto* offsets = pieces.take<std::int64_t>(tokens);
   auto* sums = pieces.take<std::int32_t>(kBlock * std::max(score_stride, context_stride));
   auto *codes = pieces.take<std::uint8_t>(kBlock * code_stride),
        *probabilities = pieces.take<std::uint8_t>(kBlock * code_stride);
@@ -68,10 +70,16 @@ void attend_head(const AttendCodes& op, const Store& store, const IntegerKernels
   kernels.pack_rows(k, rows, tokens, size, keys, key_terms);
   kernels.pack_columns(v, rows, tokens, size, values, value_terms);
   const std::int32_t zero_k = op.zero_k[h] - 128, zero_v = op.zero_v[h] - 128;
-  std::fill_n(key_factors, tokens, zero_k);
   std::fill_n(value_factors, size, zero_v);
-  for (std::int64_t t = 0; t < tokens; ++t)
-    key_terms[t] = op.zero_q[h] * (key_terms[t] - std::int32_t(size) * zero_k);
+  // What zero points of queries take from the sums of a key goes into the offset of its column, and what
+  // those of keys take from a query's into a term of its row.
+  RequantizeTask to_scores = op.scores[h].task();
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    const std::int32_t term = op.zero_q[h] * (key_terms[t] - std::int32_t(size) * zero_k);
+    offsets[t] = to_scores.offset[t] - std::int64_t(term) * to_scores.multiplier[t];
+    query_terms[t] = zero_k * kernels.row_sum(q + rows[t], size);
+  }
+  to_scores.offset = offsets;
   for (std::int64_t i = 0; i < size; ++i)
     value_terms[i] = op.softmax[h].zero * (value_terms[i] - std::int32_t(tokens) * zero_v);
 
@@ -87,10 +95,8 @@ void attend_head(const AttendCodes& op, const Store& store, const IntegerKernels
                   .sums = sums,
                   .sums_stride = score_stride},
                  begin, begin + count);
-    for (std::int64_t i = 0; i < count; ++i)
-      kernels.subtract_zeros(sums + i * score_stride, tokens, kernels.row_sum(q + rows[begin + i], size),
-                             key_factors, key_terms);
-    kernels.requantize_u8(op.scores[h].task(), sums, score_stride, count, tokens, codes, code_stride);
+    to_scores.row_terms = query_terms + begin;
+    kernels.requantize_u8(to_scores, sums, score_stride, count, tokens, codes, code_stride);
     for (std::int64_t i = 0; i < count; ++i)
       kernels.softmax(softmax, codes + i * code_stride, tokens, probabilities + i * code_stride);
     kernels.gemm({.src = probabilities,

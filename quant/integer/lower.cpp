@@ -233,6 +233,7 @@ class Lowering {
           (*output.table)[q] = std::int16_t(std::clamp(std::nearbyint(values[q] / e.scale[0]) + e.zero[0],
                                                        double(e.lo[0]), double(e.hi[0])));
       } else {
+        if (e.type != CodeType::kU8) readers_.unsupported(silu, "is read with 16 bits of different scales");
         output.to_codes = to_codes(of_values, e);
       }
       store.outputs.push_back(std::move(output));
@@ -515,13 +516,13 @@ class Lowering {
   static std::array<std::uint16_t, 256> exponents(double scale) {
     std::array<std::uint16_t, 256> e{};
     for (int d = 0; d < 256; ++d)
-      e[std::size_t(d)] = std::uint16_t(std::lround(65535 * std::exp(-scale * d)));
+      e[std::size_t(d)] = std::uint16_t(std::lround(32767 * std::exp(-scale * d)));
     return e;
   }
 
   SoftmaxTask softmax_task(const Encoding& p, std::size_t i) const {
     const double inverse = 65536 / p.scale[i];
-    if (p.type != CodeType::kU8 || !(inverse < 0x1p30))
+    if (p.type != CodeType::kU8 || !(inverse < 0x1p30 && inverse >= 0x1p16))
       readers_.unsupported(current_, concat("puts out probabilities of scale ", p.scale[i]));
     return {nullptr, std::uint32_t(std::llround(inverse)), p.zero[i], p.lo[i], p.hi[i]};
   }

@@ -8,6 +8,9 @@
 namespace qhv {
 namespace {
 
+// With it the upper half of a product is the result, which is the fastest; more than that gains nothing.
+constexpr int kMostShift = 32;
+
 /// The largest |(sum - center) * factor| of a column.
 double largest_product(const Rescale& column) {
   return (column.largest + std::abs(double(column.center))) * std::abs(column.factor);
@@ -23,7 +26,8 @@ double reachable_addend(const Rescale& column, double product) {
 int shift_for(double factor, double result, const std::string& where) {
   require(result < 0x1p31, where, "results of up to ", result, " do not fit 32 bits");
   int shift = 1;
-  while (shift < 60 && std::ldexp(factor, shift + 1) < 0x1p31 - 1 && std::ldexp(result, shift + 1) < 0x1p62)
+  while (shift < kMostShift && std::ldexp(factor, shift + 1) < 0x1p31 - 1 &&
+         std::ldexp(result, shift + 1) < 0x1p62)
     ++shift;
   require(std::ldexp(factor, shift) < 0x1p31 - 1, where, "a factor of ", factor, " does not fit 32 bits");
   return shift;

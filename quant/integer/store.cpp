@@ -79,13 +79,6 @@ void store_block(const Store& store, const IntegerKernels& kernels, const ImageM
   if (store.has_silu) {
     kernels.requantize_u8(store.inner->task(block.column), sums, sums_stride, block.rows, block.columns,
                           codes, block.columns);
-    bool needs_values = false;
-    for (const Output& output : store.outputs) needs_values |= !output.table;
-    if (needs_values)
-      kernels.look_up_i32(store.silu.data(), codes, block.columns, block.rows, block.columns, wide,
-                          block.columns);
-    sums = wide;
-    sums_stride = block.columns;
   } else if (store.inner) {
     kernels.requantize_i32(store.inner->task(block.column), sums, sums_stride, block.rows, block.columns,
                            wide, block.columns);
@@ -118,6 +111,9 @@ void store_block(const Store& store, const IntegerKernels& kernels, const ImageM
     with_type(output.type, dst, [&](auto* to) {
       if (output.table) return writer.look_up(*output.table, codes, block.columns, to);
       const RequantizeTask task = output.to_codes.task(block.column);
+      if (store.has_silu)
+        return kernels.rescale_table(task, store.silu.data(), codes, block.columns, block.rows, block.columns,
+                                     dst, writer.stride);
       if (store.addend < 0) return writer.requantize(task, sums, sums_stride, to);
       writer.add(task, output.addend_multiplier.data() + block.column, sums, sums_stride, addend,
                  addend_stride, to);

@@ -29,7 +29,8 @@ struct RequantizeTask {
   const std::int64_t* offset = nullptr;
   const std::int32_t* lo = nullptr;
   const std::int32_t* hi = nullptr;
-  int shift = 1;
+  int shift = 1;                            // up to 32
+  const std::int32_t* row_terms = nullptr;  // by row, or null: subtracted from its sums
 };
 
 /// sums[m][n] = sum over segments and k of src[m][segment * segment_stride + k] * W[.][n], of unsigned by
@@ -56,10 +57,10 @@ struct IntegerDepthwiseTask {
 };
 
 /// Rows of softmax over codes: e = exponents[largest - code] (exponents[0] is the largest), then
-/// clip(round(e / sum(e) * inverse_scale / 2^16) + zero, lo, hi).
+/// clip(round(e * r) + zero, lo, hi), where r is inverse_scale / 2^16 / sum(e) with 16 bits.
 struct SoftmaxTask {
-  const std::uint16_t* exponents = nullptr;  // [256]
-  std::uint32_t inverse_scale = 0;           // up to 2^30
+  const std::uint16_t* exponents = nullptr;  // [256], up to 2^15 - 1
+  std::uint32_t inverse_scale = 0;           // 2^16 to 2^30
   std::int32_t zero = 0, lo = 0, hi = 255;
 };
 
@@ -92,8 +93,10 @@ struct IntegerKernels {
                      std::int64_t rows, std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride);
   void (*look_up_i16)(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
                       std::int64_t rows, std::int64_t columns, std::int16_t* dst, std::int64_t dst_stride);
-  void (*look_up_i32)(const std::int32_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
-                      std::int64_t rows, std::int64_t columns, std::int32_t* dst, std::int64_t dst_stride);
+  /// Requantisation of table[code], entries below 2^24 in magnitude.
+  void (*rescale_table)(const RequantizeTask&, const std::int32_t* table, const std::uint8_t* codes,
+                        std::int64_t codes_stride, std::int64_t rows, std::int64_t columns, std::uint8_t* dst,
+                        std::int64_t dst_stride);
 
   /// Rows of codes, `offsets` from src, as the columns of a packed matrix (packed_int8.h) of `size` by `rows`
   /// signed bytes, code - 128, with the sum of each column.

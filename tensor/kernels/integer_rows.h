@@ -50,13 +50,27 @@ inline std::int32_t clip(std::int64_t v, std::int32_t lo, std::int32_t hi) {
   return v < lo ? lo : v > hi ? hi : std::int32_t(v);
 }
 
+/// What row terms leave of a sum; the difference wraps as the sum itself would.
+inline std::int32_t without_term(const RequantizeTask& t, std::int32_t sum, std::int64_t row) {
+  return t.row_terms ? std::int32_t(std::uint32_t(sum) - std::uint32_t(t.row_terms[row])) : sum;
+}
+
+inline std::int32_t code_of(const RequantizeTask& t, std::int32_t sum, std::int64_t c) {
+  return clip((std::int64_t(sum) * t.multiplier[c] + t.offset[c]) >> t.shift, t.lo[c], t.hi[c]);
+}
+
 template <typename Code>
 void requantize_plain(const RequantizeTask& t, const std::int32_t* sums, std::int64_t sums_stride,
                       std::int64_t rows, std::int64_t columns, Code* dst, std::int64_t dst_stride) {
   for (std::int64_t row = 0; row < rows; ++row, sums += sums_stride, dst += dst_stride)
-    for (std::int64_t c = 0; c < columns; ++c)
-      dst[c] =
-          Code(clip((std::int64_t(sums[c]) * t.multiplier[c] + t.offset[c]) >> t.shift, t.lo[c], t.hi[c]));
+    for (std::int64_t c = 0; c < columns; ++c) dst[c] = Code(code_of(t, without_term(t, sums[c], row), c));
+}
+
+inline void rescale_table_plain(const RequantizeTask& t, const std::int32_t* table, const std::uint8_t* codes,
+                                std::int64_t codes_stride, std::int64_t rows, std::int64_t columns,
+                                std::uint8_t* dst, std::int64_t dst_stride) {
+  for (std::int64_t row = 0; row < rows; ++row, codes += codes_stride, dst += dst_stride)
+    for (std::int64_t c = 0; c < columns; ++c) dst[c] = std::uint8_t(code_of(t, table[codes[c]], c));
 }
 
 template <typename Code>
@@ -75,8 +89,8 @@ void add_plain(const RequantizeTask& t, const std::int32_t* addend_multiplier, c
   }
 }
 
-template <typename Entry, typename Code>
-void look_up_plain(const Entry* table, const std::uint8_t* codes, std::int64_t codes_stride,
+template <typename Code>
+void look_up_plain(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
                    std::int64_t rows, std::int64_t columns, Code* dst, std::int64_t dst_stride) {
   for (std::int64_t row = 0; row < rows; ++row, codes += codes_stride, dst += dst_stride)
     for (std::int64_t c = 0; c < columns; ++c) dst[c] = Code(table[codes[c]]);
@@ -129,23 +143,31 @@ inline void subtract_zeros_plain(std::int32_t* sums, std::int64_t columns, std::
     for (std::int64_t c = 0; c < columns; ++c) sums[c] -= row * factors[c];
 }
 
+/// r of SoftmaxTask: factor / 2^shift.
+struct SoftmaxFactor {
+  std::uint32_t factor;  // below 2^16
+  int shift;             // 1 to 31
+};
+
+inline SoftmaxFactor softmax_factor(const SoftmaxTask& t, std::uint64_t sum) {
+  const std::uint64_t r = (std::uint64_t(t.inverse_scale) << 32) / sum;  // times 2^48; more than 16 bits
+  int excess = 0;
+  while (r >> excess >> 16) ++excess;
+  if (48 - excess > 31) return {0, 31};  // every probability is less than half a code
+  return {std::uint32_t(r >> excess), 48 - excess};
+}
+
 inline void softmax_plain(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count,
                           std::uint8_t* dst) {
   std::uint8_t largest = 0;
   for (std::int64_t i = 0; i < count; ++i) largest = codes[i] > largest ? codes[i] : largest;
   std::uint64_t sum = 0;
   for (std::int64_t i = 0; i < count; ++i) sum += t.exponents[largest - codes[i]];
-  // 2^32 / sum times the inverse scale, as a number of at most 31 bits and a shift.
-  std::uint64_t reciprocal = (std::uint64_t(t.inverse_scale) << 32) / sum;
-  int shift = 48;
-  while (reciprocal >> 31) {
-    reciprocal >>= 1;
-    --shift;
-  }
+  const SoftmaxFactor r = softmax_factor(t, sum);
+  const std::uint32_t half = std::uint32_t{1} << (r.shift - 1);
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::uint64_t product =
-        t.exponents[largest - codes[i]] * reciprocal + (std::uint64_t{1} << (shift - 1));
-    dst[i] = std::uint8_t(clip(std::int64_t(product >> shift) + t.zero, t.lo, t.hi));
+    const std::uint32_t p = (t.exponents[largest - codes[i]] * r.factor + half) >> r.shift;
+    dst[i] = std::uint8_t(clip(std::int64_t(p) + t.zero, t.lo, t.hi));
   }
 }
 
@@ -187,9 +209,9 @@ constexpr IntegerKernels plain_table(const char* name, bool (*is_supported)()) {
           .requantize_i32 = requantize_plain<std::int32_t>,
           .add_u8 = add_plain<std::uint8_t>,
           .add_i16 = add_plain<std::int16_t>,
-          .look_up_u8 = look_up_plain<std::int16_t, std::uint8_t>,
-          .look_up_i16 = look_up_plain<std::int16_t, std::int16_t>,
-          .look_up_i32 = look_up_plain<std::int32_t, std::int32_t>,
+          .look_up_u8 = look_up_plain<std::uint8_t>,
+          .look_up_i16 = look_up_plain<std::int16_t>,
+          .rescale_table = rescale_table_plain,
           .pack_rows = pack_rows_plain,
           .pack_columns = pack_columns_plain,
           .row_sum = row_sum_plain,

@@ -100,14 +100,18 @@ Columns columns_of(const RequantizeTask& t, std::int64_t c, __mmask16 mask) {
           _mm512_permutex2var_epi64(low, odd, high)};
 }
 
+/// Shifts results and puts even and odd lanes together. By 32 bits the upper half of a product is the result.
+template <bool kBy32>
 __m512i join_lanes(__m512i even, __m512i odd, __m128i shift) {
+  if (kBy32) return _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
   return _mm512_mask_blend_epi32(0xaaaa, _mm512_sra_epi64(even, shift),
                                  _mm512_slli_epi64(_mm512_sra_epi64(odd, shift), 32));
 }
 
 /// (x * multiplier + offset) >> shift in 16 lanes.
+template <bool kBy32>
 __m512i rescaled(__m512i x, const Columns& k, __m128i shift) {
-  return join_lanes(
+  return join_lanes<kBy32>(
       _mm512_add_epi64(_mm512_mul_epi32(x, k.multiplier), k.even_offset),
       _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(x, 32), k.odd_multiplier), k.odd_offset), shift);
 }
@@ -117,7 +121,7 @@ __m512i rescaled_sum(__m512i x, __m512i a, __m512i m, const Columns& k, __m128i 
   const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(x, k.multiplier), _mm512_mul_epi32(a, m)),
                 odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(x, 32), k.odd_multiplier),
                                        _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(m, 32)));
-  return join_lanes(_mm512_add_epi64(even, k.even_offset), _mm512_add_epi64(odd, k.odd_offset), shift);
+  return join_lanes<false>(_mm512_add_epi64(even, k.even_offset), _mm512_add_epi64(odd, k.odd_offset), shift);
 }
 
 void store_codes(std::uint8_t* dst, __mmask16 mask, __m512i codes) {
@@ -143,11 +147,16 @@ Limits limits_of(const RequantizeTask& t, std::int64_t c, __mmask16 mask) {
   return {_mm512_maskz_loadu_epi32(mask, t.lo + c), _mm512_maskz_loadu_epi32(mask, t.hi + c)};
 }
 
+/// What is subtracted from the sums of a row.
+__m512i row_term(const RequantizeTask& t, std::int64_t row) {
+  return _mm512_set1_epi32(t.row_terms ? t.row_terms[row] : 0);
+}
+
 /// Columns from `first` on.
-template <typename Code>
-void requantize_from(std::int64_t first, const RequantizeTask& t, const std::int32_t* sums,
-                     std::int64_t sums_stride, std::int64_t rows, std::int64_t columns, Code* dst,
-                     std::int64_t dst_stride) {
+template <bool kBy32, typename Code>
+void requantize_columns(std::int64_t first, const RequantizeTask& t, const std::int32_t* sums,
+                        std::int64_t sums_stride, std::int64_t rows, std::int64_t columns, Code* dst,
+                        std::int64_t dst_stride) {
   const __m128i shift = _mm_cvtsi32_si128(t.shift);
   for (std::int64_t c = first; c < columns; c += kLanes) {
     const __mmask16 mask = first_lanes(columns - c);
@@ -155,7 +164,8 @@ void requantize_from(std::int64_t first, const RequantizeTask& t, const std::int
     const Limits limits = limits_of(t, c, mask);
     for (std::int64_t row = 0; row < rows; ++row) {
       const __m512i x = _mm512_maskz_loadu_epi32(mask, sums + row * sums_stride + c);
-      store_codes(dst + row * dst_stride + c, mask, limits(rescaled(x, k, shift)));
+      store_codes(dst + row * dst_stride + c, mask,
+                  limits(rescaled<kBy32>(_mm512_sub_epi32(x, row_term(t, row)), k, shift)));
     }
   }
 }
@@ -163,39 +173,152 @@ void requantize_from(std::int64_t first, const RequantizeTask& t, const std::int
 template <typename Code>
 void requantize(const RequantizeTask& t, const std::int32_t* sums, std::int64_t sums_stride,
                 std::int64_t rows, std::int64_t columns, Code* dst, std::int64_t dst_stride) {
-  requantize_from(0, t, sums, sums_stride, rows, columns, dst, dst_stride);
+  if (t.shift == 32) return requantize_columns<true>(0, t, sums, sums_stride, rows, columns, dst, dst_stride);
+  requantize_columns<false>(0, t, sums, sums_stride, rows, columns, dst, dst_stride);
 }
 
-/// 64 columns at a time: packing to bytes clips to 0 .. 255, and what is left to clip is clipped in bytes.
-void requantize_u8(const RequantizeTask& t, const std::int32_t* sums, std::int64_t sums_stride,
-                   std::int64_t rows, std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride) {
-  constexpr std::int64_t kBytes = 64;
+constexpr std::int64_t kBytes = 64;
+
+/// 64 codes from four vectors: packing to bytes clips to 0 .. 255. Within 128 bits columns are in the order
+/// of the vectors, so that it undoes what unpacking bytes does.
+__m512i packed_bytes(const __m512i* x) {
+  return _mm512_packus_epi16(_mm512_packs_epi32(x[0], x[1]), _mm512_packs_epi32(x[2], x[3]));
+}
+
+/// What is left to clip, in bytes.
+struct ByteLimits {
+  __m512i lo, hi;
+  ByteLimits(const RequantizeTask& t, std::int64_t c) {
+    std::uint8_t bytes[2][kBytes];
+    for (std::int64_t i = 0; i < kBytes; ++i) {
+      bytes[0][i] = std::uint8_t(t.lo[c + i]);
+      bytes[1][i] = std::uint8_t(t.hi[c + i]);
+    }
+    lo = _mm512_loadu_si512(bytes[0]);
+    hi = _mm512_loadu_si512(bytes[1]);
+  }
+  __m512i operator()(__m512i x) const { return _mm512_min_epu8(_mm512_max_epu8(x, lo), hi); }
+};
+
+/// Whole groups of 64 columns; returns how many columns that are.
+template <bool kBy32>
+std::int64_t requantize_bytes(const RequantizeTask& t, const std::int32_t* sums, std::int64_t sums_stride,
+                              std::int64_t rows, std::int64_t columns, std::uint8_t* dst,
+                              std::int64_t dst_stride) {
   const __m128i shift = _mm_cvtsi32_si128(t.shift);
   const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
-  const auto packed = [&](__m512i a, __m512i b, __m512i c, __m512i d) {
-    return _mm512_permutexvar_epi32(order,
-                                    _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)));
-  };
   std::int64_t c = 0;
   for (; c + kBytes <= columns; c += kBytes) {
     Columns k[4];
-    __m512i lo[4], hi[4];
-    for (int i = 0; i < 4; ++i) {
-      k[i] = columns_of(t, c + i * kLanes, 0xffff);
-      lo[i] = _mm512_loadu_si512(t.lo + c + i * kLanes);
-      hi[i] = _mm512_loadu_si512(t.hi + c + i * kLanes);
-    }
-    const __m512i least = packed(lo[0], lo[1], lo[2], lo[3]), most = packed(hi[0], hi[1], hi[2], hi[3]);
+    for (int i = 0; i < 4; ++i) k[i] = columns_of(t, c + i * kLanes, 0xffff);
+    const ByteLimits limits(t, c);
     for (std::int64_t row = 0; row < rows; ++row) {
       const std::int32_t* x = sums + row * sums_stride + c;
+      const __m512i term = row_term(t, row);
       __m512i y[4];
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) y[i] = rescaled(_mm512_loadu_si512(x + i * kLanes), k[i], shift);
+      for (int i = 0; i < 4; ++i)
+        y[i] = rescaled<kBy32>(_mm512_sub_epi32(_mm512_loadu_si512(x + i * kLanes), term), k[i], shift);
       _mm512_storeu_si512(dst + row * dst_stride + c,
-                          _mm512_min_epu8(_mm512_max_epu8(packed(y[0], y[1], y[2], y[3]), least), most));
+                          limits(_mm512_permutexvar_epi32(order, packed_bytes(y))));
     }
   }
-  requantize_from(c, t, sums, sums_stride, rows, columns, dst, dst_stride);
+  return c;
+}
+
+void requantize_u8(const RequantizeTask& t, const std::int32_t* sums, std::int64_t sums_stride,
+                   std::int64_t rows, std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride) {
+  if (t.shift == 32) {
+    const std::int64_t done = requantize_bytes<true>(t, sums, sums_stride, rows, columns, dst, dst_stride);
+    return requantize_columns<true>(done, t, sums, sums_stride, rows, columns, dst, dst_stride);
+  }
+  const std::int64_t done = requantize_bytes<false>(t, sums, sums_stride, rows, columns, dst, dst_stride);
+  requantize_columns<false>(done, t, sums, sums_stride, rows, columns, dst, dst_stride);
+}
+
+/// 256 bytes, looked up 64 at a time.
+struct ByteTable {
+  __m512i part[4];
+
+  ByteTable() = default;
+  explicit ByteTable(const std::uint8_t* table) {
+    for (int i = 0; i < 4; ++i) part[i] = _mm512_loadu_si512(table + 64 * i);
+  }
+  __m512i at(__m512i x, __mmask64 upper) const {
+    return _mm512_mask_blend_epi8(upper, _mm512_permutex2var_epi8(part[0], x, part[1]),
+                                  _mm512_permutex2var_epi8(part[2], x, part[3]));
+  }
+};
+
+/// The numbers of 64 columns in the order of packed_bytes(): vector i has columns 16 l + 4 i and on in its
+/// 128 bits number l. Columns that do not exist have zeros.
+struct PackedColumns {
+  Columns k[4];
+
+  PackedColumns(const RequantizeTask& t, std::int64_t first, std::int64_t columns) {
+    for (int i = 0; i < 4; ++i) {
+      std::int32_t multiplier[16] = {};
+      std::int64_t even[8] = {}, odd[8] = {};
+      for (int lane = 0; lane < 16; ++lane) {
+        const std::int64_t c = first + lane / 4 * 16 + 4 * i + lane % 4;
+        if (c >= columns) continue;
+        multiplier[lane] = t.multiplier[c];
+        (lane % 2 ? odd : even)[lane / 2] = t.offset[c];
+      }
+      const __m512i m = _mm512_loadu_si512(multiplier);
+      k[i] = {m, _mm512_srli_epi64(m, 32), _mm512_loadu_si512(even), _mm512_loadu_si512(odd)};
+    }
+  }
+};
+
+/// Entries are looked up byte by byte, and put together by unpacking.
+template <bool kBy32>
+void rescale_table_by(const RequantizeTask& t, const std::int32_t* table, const std::uint8_t* codes,
+                      std::int64_t codes_stride, std::int64_t rows, std::int64_t columns, std::uint8_t* dst,
+                      std::int64_t dst_stride) {
+  ByteTable plane[4];
+  for (int p = 0; p < 4; ++p) {
+    std::uint8_t bytes[256];
+    for (int i = 0; i < 256; ++i) bytes[i] = std::uint8_t(std::uint32_t(table[i]) >> (8 * p));
+    plane[p] = ByteTable(bytes);
+  }
+  const __m128i shift = _mm_cvtsi32_si128(t.shift);
+  for (std::int64_t c = 0; c < columns; c += kBytes) {
+    const PackedColumns packed(t, c, columns);
+    const __mmask64 mask = columns - c >= kBytes ? ~__mmask64{0} : (__mmask64{1} << (columns - c)) - 1;
+    std::int32_t ends[2][kBytes] = {};
+    for (std::int64_t i = 0; i < kBytes && c + i < columns; ++i) {
+      ends[0][i] = t.lo[c + i];
+      ends[1][i] = t.hi[c + i];
+    }
+    const ByteLimits limits({.lo = ends[0], .hi = ends[1]}, 0);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const __m512i x = _mm512_maskz_loadu_epi8(mask, codes + row * codes_stride + c);
+      const __mmask64 upper = _mm512_movepi8_mask(x);
+      const __m512i b0 = plane[0].at(x, upper), b1 = plane[1].at(x, upper), b2 = plane[2].at(x, upper),
+                    b3 = plane[3].at(x, upper);
+      const __m512i low = _mm512_unpacklo_epi8(b0, b1), high = _mm512_unpackhi_epi8(b0, b1),
+                    upper_low = _mm512_unpacklo_epi8(b2, b3), upper_high = _mm512_unpackhi_epi8(b2, b3);
+      __m512i y[4] = {_mm512_unpacklo_epi16(low, upper_low), _mm512_unpackhi_epi16(low, upper_low),
+                      _mm512_unpacklo_epi16(high, upper_high), _mm512_unpackhi_epi16(high, upper_high)};
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) y[i] = rescaled<kBy32>(y[i], packed.k[i], shift);
+      const __m512i result = limits(packed_bytes(y));
+      std::uint8_t* to = dst + row * dst_stride + c;
+      if (mask == ~__mmask64{0})
+        _mm512_storeu_si512(to, result);
+      else
+        _mm512_mask_storeu_epi8(to, mask, result);
+    }
+  }
+}
+
+void rescale_table(const RequantizeTask& t, const std::int32_t* table, const std::uint8_t* codes,
+                   std::int64_t codes_stride, std::int64_t rows, std::int64_t columns, std::uint8_t* dst,
+                   std::int64_t dst_stride) {
+  if (t.shift == 32)
+    return rescale_table_by<true>(t, table, codes, codes_stride, rows, columns, dst, dst_stride);
+  rescale_table_by<false>(t, table, codes, codes_stride, rows, columns, dst, dst_stride);
 }
 
 template <typename Code>
@@ -219,21 +342,16 @@ void add(const RequantizeTask& t, const std::int32_t* addend_multiplier, const s
 
 void look_up_u8(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
                 std::int64_t rows, std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride) {
-  __m512i part[4];
-  for (int i = 0; i < 4; ++i)
-    part[i] =
-        _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(_mm512_loadu_si512(table + 64 * i))),
-                           _mm512_cvtepi16_epi8(_mm512_loadu_si512(table + 64 * i + 32)), 1);
+  std::uint8_t bytes[256];
+  for (int i = 0; i < 256; ++i) bytes[i] = std::uint8_t(table[i]);
+  const ByteTable entries(bytes);
   const bool whole = codes_stride == columns && dst_stride == columns;
   const std::int64_t width = whole ? rows * columns : columns;
   for (std::int64_t row = 0; row < (whole ? 1 : rows); ++row)
-    for (std::int64_t c = 0; c < width; c += 64) {
-      const __mmask64 mask = width - c >= 64 ? ~__mmask64{0} : (__mmask64{1} << (width - c)) - 1;
+    for (std::int64_t c = 0; c < width; c += kBytes) {
+      const __mmask64 mask = width - c >= kBytes ? ~__mmask64{0} : (__mmask64{1} << (width - c)) - 1;
       const __m512i x = _mm512_maskz_loadu_epi8(mask, codes + row * codes_stride + c);
-      const __m512i low = _mm512_permutex2var_epi8(part[0], x, part[1]),
-                    high = _mm512_permutex2var_epi8(part[2], x, part[3]);
-      _mm512_mask_storeu_epi8(dst + row * dst_stride + c, mask,
-                              _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high));
+      _mm512_mask_storeu_epi8(dst + row * dst_stride + c, mask, entries.at(x, _mm512_movepi8_mask(x)));
     }
 }
 
@@ -267,29 +385,6 @@ void look_up_i16(const std::int16_t* table, const std::uint8_t* codes, std::int6
       const __mmask32 mask = first_words(columns - c);
       const __m512i x = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask, codes + row * codes_stride + c));
       _mm512_mask_storeu_epi16(dst + row * dst_stride + c, mask, words[x]);
-    }
-}
-
-/// The lower and upper halves of the entries are looked up apart.
-void look_up_i32(const std::int32_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
-                 std::int64_t rows, std::int64_t columns, std::int32_t* dst, std::int64_t dst_stride) {
-  std::int16_t halves[2][256];
-  for (int i = 0; i < 256; ++i) {
-    halves[0][i] = std::int16_t(table[i]);
-    halves[1][i] = std::int16_t(table[i] >> 16);
-  }
-  const WordTable lower(halves[0]), upper(halves[1]);
-  const __m512i first = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0),
-                second = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-  for (std::int64_t row = 0; row < rows; ++row)
-    for (std::int64_t c = 0; c < columns; c += 32) {
-      const __mmask32 mask = first_words(columns - c);
-      const __m512i x = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask, codes + row * codes_stride + c));
-      const __m512i low = lower[x], high = upper[x], a = _mm512_unpacklo_epi16(low, high),
-                    b = _mm512_unpackhi_epi16(low, high);
-      std::int32_t* to = dst + row * dst_stride + c;
-      _mm512_mask_storeu_epi32(to, __mmask16(mask), _mm512_permutex2var_epi64(a, first, b));
-      _mm512_mask_storeu_epi32(to + 16, __mmask16(mask >> 16), _mm512_permutex2var_epi64(a, second, b));
     }
 }
 
@@ -341,56 +436,62 @@ void depthwise(const IntegerDepthwiseTask& t, std::int64_t y, std::int64_t x_beg
   }
 }
 
+/// Two bytes of each exponential are looked up apart; unpacking them gives words in an order that packing
+/// undoes.
 void softmax(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count, std::uint8_t* dst) {
-  const auto codes_at = [&](std::int64_t i) {
-    return _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(first_words(count - i), codes + i));
+  const auto mask_at = [&](std::int64_t i) {
+    return count - i >= kBytes ? ~__mmask64{0} : (__mmask64{1} << (count - i)) - 1;
   };
   __m512i most = _mm512_setzero_si512();
-  for (std::int64_t i = 0; i < count; i += 32) most = _mm512_max_epu16(most, codes_at(i));
-  std::uint16_t lanes[32];
+  for (std::int64_t i = 0; i < count; i += kBytes)
+    most = _mm512_max_epu8(most, _mm512_maskz_loadu_epi8(mask_at(i), codes + i));
+  std::uint8_t lanes[kBytes];
   _mm512_storeu_si512(lanes, most);
-  std::uint16_t largest = 0;
-  for (const std::uint16_t lane : lanes) largest = lane > largest ? lane : largest;
+  std::uint8_t largest = 0;
+  for (const std::uint8_t lane : lanes) largest = lane > largest ? lane : largest;
 
-  const WordTable exponents(reinterpret_cast<const std::int16_t*>(t.exponents));
-  const __m512i from = _mm512_set1_epi16(std::int16_t(largest)), low_words = _mm512_set1_epi32(0xffff);
+  std::uint8_t bytes[2][256];
+  for (int i = 0; i < 256; ++i) {
+    bytes[0][i] = std::uint8_t(t.exponents[i]);
+    bytes[1][i] = std::uint8_t(t.exponents[i] >> 8);
+  }
+  const ByteTable lower(bytes[0]), higher(bytes[1]);
+  const __m512i from = _mm512_set1_epi8(char(largest));
+  struct Words {
+    __m512i low, high;
+  };
   const auto exponents_at = [&](std::int64_t i) {  // zero behind the end
-    return _mm512_maskz_mov_epi16(first_words(count - i), exponents[_mm512_sub_epi16(from, codes_at(i))]);
+    const __mmask64 mask = mask_at(i);
+    const __m512i d = _mm512_sub_epi8(from, _mm512_maskz_loadu_epi8(mask, codes + i));
+    const __mmask64 upper = _mm512_movepi8_mask(d);
+    const __m512i b0 = _mm512_maskz_mov_epi8(mask, lower.at(d, upper)),
+                  b1 = _mm512_maskz_mov_epi8(mask, higher.at(d, upper));
+    return Words{_mm512_unpacklo_epi8(b0, b1), _mm512_unpackhi_epi8(b0, b1)};
   };
+  const __m512i ones = _mm512_set1_epi16(1);
   __m512i sums = _mm512_setzero_si512();
-  for (std::int64_t i = 0; i < count; i += 32) {
-    const __m512i e = exponents_at(i);
-    sums = _mm512_add_epi32(sums, _mm512_add_epi32(_mm512_and_si512(e, low_words), _mm512_srli_epi32(e, 16)));
+  for (std::int64_t i = 0; i < count; i += kBytes) {
+    const Words e = exponents_at(i);
+    sums = _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(sums, e.low, ones), e.high, ones);
   }
-  std::uint32_t parts[16];
-  _mm512_storeu_si512(parts, sums);
-  std::uint64_t sum = 0;
-  for (const std::uint32_t part : parts) sum += part;
-  std::uint64_t reciprocal = (std::uint64_t(t.inverse_scale) << 32) / sum;
-  int shift = 48;
-  if (reciprocal >> 31) {
-    const int excess = 33 - __builtin_clzll(reciprocal);
-    reciprocal >>= excess;
-    shift -= excess;
-  }
+  const SoftmaxFactor r = softmax_factor(t, std::uint64_t(_mm512_reduce_add_epi32(sums)));
 
-  const __m512i factor = _mm512_set1_epi64(std::int64_t(reciprocal)),
-                half = _mm512_set1_epi64(std::int64_t{1} << (shift - 1)), zero = _mm512_set1_epi32(t.zero),
-                lo = _mm512_set1_epi32(t.lo), hi = _mm512_set1_epi32(t.hi);
-  const __m128i by = _mm_cvtsi32_si128(shift);
-  const auto store = [&](__m512i e, std::int64_t i) {
-    const __m512i even = _mm512_srl_epi64(_mm512_add_epi64(_mm512_mul_epu32(e, factor), half), by),
-                  odd = _mm512_srl_epi64(
-                      _mm512_add_epi64(_mm512_mul_epu32(_mm512_srli_epi64(e, 32), factor), half), by);
-    const __m512i p =
-        _mm512_add_epi32(_mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32)), zero);
-    _mm512_mask_cvtepi32_storeu_epi8(dst + i, first_lanes(count - i),
-                                     _mm512_min_epi32(_mm512_max_epi32(p, lo), hi));
+  const __m512i factor = _mm512_set1_epi16(std::int16_t(r.factor)),
+                half = _mm512_set1_epi32(std::int32_t(std::uint32_t{1} << (r.shift - 1))),
+                most_code = _mm512_set1_epi16(255), zero = _mm512_set1_epi16(std::int16_t(t.zero)),
+                lo = _mm512_set1_epi16(std::int16_t(t.lo)), hi = _mm512_set1_epi16(std::int16_t(t.hi));
+  const __m128i shift = _mm_cvtsi32_si128(r.shift);
+  const auto codes_of = [&](__m512i e) {
+    const __m512i low = _mm512_mullo_epi16(e, factor), high = _mm512_mulhi_epu16(e, factor);
+    const __m512i a = _mm512_srl_epi32(_mm512_add_epi32(_mm512_unpacklo_epi16(low, high), half), shift),
+                  b = _mm512_srl_epi32(_mm512_add_epi32(_mm512_unpackhi_epi16(low, high), half), shift);
+    const __m512i p = _mm512_add_epi16(_mm512_min_epu16(_mm512_packus_epi32(a, b), most_code), zero);
+    return _mm512_min_epi16(_mm512_max_epi16(p, lo), hi);
   };
-  for (std::int64_t i = 0; i < count; i += 32) {
-    const __m512i e = exponents_at(i);
-    store(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(e)), i);
-    if (count - i > 16) store(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(e, 1)), i + 16);
+  for (std::int64_t i = 0; i < count; i += kBytes) {
+    const Words e = exponents_at(i);
+    const __m512i result = _mm512_packus_epi16(codes_of(e.low), codes_of(e.high));
+    _mm512_mask_storeu_epi8(dst + i, mask_at(i), result);
   }
 }
 
@@ -513,7 +614,7 @@ constexpr IntegerKernels vnni_table() {
   table.pack_rows = pack_rows;
   table.pack_columns = pack_columns;
   table.look_up_i16 = look_up_i16;
-  table.look_up_i32 = look_up_i32;
+  table.rescale_table = rescale_table;
   return table;
 }
 
