@@ -7,6 +7,7 @@
 #include "experiments/layer_table.h"
 #include "experiments/plan_difference.h"
 #include "nn/shapes.h"
+#include "quant/integer/lower.h"
 
 namespace qhv {
 namespace {
@@ -31,6 +32,38 @@ void print_reconstruction(const ReconstructionTrace& trace) {
                 p.diverged ? "  (diverged)" : "", p.kept ? "  (kept its start)" : "");
 }
 
+/// What the integer engine makes of a plan: its size, or why it refuses, and what the plan leaves in floating
+/// point.
+json integer_report(const Model& model) {
+  json report{{"float_islands", float_islands(model.graph, *model.plan)}};
+  try {
+    const IntegerProgram program = lower(model.graph, *model.plan);
+    report["steps"] = program.steps.size();
+    report["weight_bytes"] = weight_bytes(program);
+    report["arena_bytes"] = program.arena_size;
+    report["kernels"] = best_integer_kernels().name;
+  } catch (const std::invalid_argument& error) {
+    report["refused"] = error.what();
+  }
+  return report;
+}
+
+void print_integer_report(const json& report) {
+  if (!report.contains("refused")) {
+    std::printf("integer engine: %d steps, weights %.2f MB, arena %.2f MB for one image, kernels %s\n",
+                report.at("steps").get<int>(), report.at("weight_bytes").get<double>() / 1e6,
+                report.at("arena_bytes").get<double>() / 1e6,
+                report.at("kernels").get<std::string>().c_str());
+    return;
+  }
+  const auto islands = report.at("float_islands").get<std::vector<std::string>>();
+  std::printf("integer engine: not for this plan: %s\n", report.at("refused").get<std::string>().c_str());
+  if (islands.empty()) return;
+  std::printf("left in floating point, %zu nodes:", islands.size());
+  for (const std::string& name : islands) std::printf(" %s", name.c_str());
+  std::printf("\n");
+}
+
 void info(const Options& options, const GlobalOptions& global) {
   Model model = load_model_or_arch(options.model, options.res);
   select_engine(global, model);
@@ -48,6 +81,7 @@ void info(const Options& options, const GlobalOptions& global) {
     macs += of_node[i];
   }
 
+  const json integers = model.plan ? integer_report(model) : json();
   if (!global.quiet) {
     std::printf("%s, %d classes, %lld parameters, %.1f MMAC at %d x %d, engine %s\n", model.arch.name.c_str(),
                 model.classes, static_cast<long long>(model.parameters), double(macs) / 1e6, model.res,
@@ -62,6 +96,7 @@ void info(const Options& options, const GlobalOptions& global) {
                   made.signal.c_str(), made.search.c_str());
       std::printf("%s", layer_table(*model.plan, model.graph).c_str());
       if (model.plan->reconstruction.kind != "none") print_reconstruction(model.plan->reconstruction);
+      print_integer_report(integers);
     }
     if (options.graph) std::printf("%s", dump(model.graph).c_str());
   }
@@ -78,6 +113,7 @@ void info(const Options& options, const GlobalOptions& global) {
                       {"seed", model.plan->made.seed},
                       {"signal", model.plan->made.signal},
                       {"search", model.plan->made.search}};
+    result["integer_engine"] = integers;
     result["layers"] = layers_json(*model.plan, model.graph);
     result["reconstruction"] = json::parse(reconstruction_to_json(model.plan->reconstruction));
   }

@@ -118,36 +118,41 @@ TEST_CASE("integer gemm: windows of three segments, rows anywhere, a stretch of 
   }
 }
 
-TEST_CASE("integer depthwise: borders, strides, odd channels, weights without their zero points") {
-  for (const std::int64_t channels : {1, 8, 31, 32, 33, 80})
+TEST_CASE("integer depthwise: borders, strides, odd channels, weights with and without zero points") {
+  for (const std::int64_t channels : {1, 8, 31, 63, 64, 65, 130})
     for (const std::int64_t stride : {1, 2})
-      for (const std::int64_t size : {1, 2, 3, 6, 7}) {
-        CAPTURE(channels);
-        CAPTURE(stride);
-        CAPTURE(size);
-        const bool extreme = size == 3;
-        const auto x = integers<std::uint8_t>(size * size * channels + kSlack, 0, 255, 5, extreme);
-        const auto zero = integers<std::uint8_t>(channels, 0, 255, 6, extreme);
-        const auto w = integers<std::int16_t>(9 * channels, -255, 255, 7, extreme);
-        const std::int64_t out = (size - 1) / stride + 1;
-        const IntegerDepthwiseTask task{x.data(), zero.data(), w.data(), size, size, channels, out, stride};
-        const auto run = [&](const IntegerKernels& kernels) {
-          std::vector<std::int32_t> sums(std::size_t(out * out * channels), 7);
-          for (std::int64_t y = 0; y < out; ++y)
-            kernels.depthwise(task, y, 0, out, sums.data() + y * out * channels);
-          return sums;
-        };
-        const std::vector<std::int32_t> expected = run(kIntegerKernelsRef);
-        std::int64_t sum = 0;  // the first pixel of the last channel: taps below and to the right
-        for (std::int64_t k : {4, 5, 7, 8}) {
-          const std::int64_t iy = k / 3 - 1, ix = k % 3 - 1;
-          if (iy >= size || ix >= size) continue;
-          sum += (std::int64_t(x[std::size_t((iy * size + ix + 1) * channels - 1)]) - zero.back()) *
-                 w[std::size_t((k + 1) * channels - 1)];
+      for (const std::int64_t size : {1, 2, 3, 6, 7})
+        for (const bool zeros : {false, true}) {
+          CAPTURE(channels);
+          CAPTURE(stride);
+          CAPTURE(size);
+          const bool extreme = size == 3;
+          const auto x = integers<std::uint8_t>(size * size * channels + kSlack, 0, 255, 5, extreme);
+          const auto zero = integers<std::uint8_t>(channels, 0, 255, 6, extreme);
+          const auto w = integers<std::int8_t>(9 * channels, -128, 127, 7, extreme);
+          const auto weight_zero = integers<std::int32_t>(channels, -128, 127, 8, extreme);
+          const std::int64_t out = (size - 1) / stride + 1;
+          const IntegerDepthwiseTask task{
+              x.data(), zero.data(), w.data(), zeros ? weight_zero.data() : nullptr, size, size,
+              channels, out,         stride};
+          const auto run = [&](const IntegerKernels& kernels) {
+            std::vector<std::int32_t> sums(std::size_t(out * out * channels), 7);
+            for (std::int64_t y = 0; y < out; ++y)
+              kernels.depthwise(task, y, 0, out, sums.data() + y * out * channels);
+            return sums;
+          };
+          const std::vector<std::int32_t> expected = run(kIntegerKernelsRef);
+          const auto c = std::size_t(channels - 1);
+          std::int64_t sum = 0;  // the first pixel of the last channel
+          for (std::int64_t k = 0; k < 9; ++k) {
+            const std::int64_t iy = k / 3 - 1, ix = k % 3 - 1;
+            const bool inside = iy >= 0 && ix >= 0 && iy < size && ix < size;
+            const std::int64_t code = inside ? x[std::size_t((iy * size + ix) * channels) + c] : zero[c];
+            sum += code * (w[std::size_t(k * channels) + c] - (zeros ? weight_zero[c] : 0));
+          }
+          CHECK(expected[c] == sum);
+          for_each_fast_table([&](const IntegerKernels& table) { CHECK(run(table) == expected); });
         }
-        CHECK(expected[std::size_t(channels - 1)] == sum);
-        for_each_fast_table([&](const IntegerKernels& table) { CHECK(run(table) == expected); });
-      }
 }
 
 namespace {

@@ -184,8 +184,15 @@ struct IntegerEngine::Run {
     pool.run(batch * op.out_height, [&](std::int64_t item, int thread) {
       const std::int64_t image = item / op.out_height, y = item % op.out_height;
       const Block b = block(thread, most, op.channels);
-      const IntegerDepthwiseTask task{src(image), op.zero.data(), op.weights.data(), op.height,
-                                      op.width,   op.channels,    op.out_width,      op.stride};
+      const IntegerDepthwiseTask task{.src = src(image),
+                                      .zero = op.zero.data(),
+                                      .weights = op.weights.data(),
+                                      .weight_zero = op.weight_zero.empty() ? nullptr : op.weight_zero.data(),
+                                      .height = op.height,
+                                      .width = op.width,
+                                      .channels = op.channels,
+                                      .out_width = op.out_width,
+                                      .stride = op.stride};
       for (std::int64_t x = 0; x < op.out_width; x += most) {
         const std::int64_t count = std::min(most, op.out_width - x);
         kernels.depthwise(task, y, x, x + count, b.sums);

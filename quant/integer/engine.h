@@ -24,8 +24,8 @@ class IntegerEngine {
   /// with the index of each step when it is done.
   TensorI32 run(const Tensor& x, const std::function<void(std::size_t step)>& after_step = {});
 
-  /// What a form holds of the first image, [rows, columns], without a border: in after_step, as long as its buffer
-  /// is not used for another.
+  /// What a form holds of the first image, [rows, columns], without a border: in after_step, as long as its
+  /// buffer is not used for another.
   TensorI32 codes(const Form& form) const;
 
   const IntegerKernels& kernels() const { return kernels_; }

@@ -343,6 +343,12 @@ class Lowering {
     return w;
   }
 
+  /// Zero points of weights, or none if there are none.
+  static std::vector<std::int32_t> zeros_of(const WeightCodes& w) {
+    const bool any = std::ranges::any_of(w.zero, [](std::int32_t z) { return z != 0; });
+    return any ? w.zero : std::vector<std::int32_t>();
+  }
+
   /// The scale of the input behind equalization, which all channels share.
   double input_scale(const Encoding& x) const {
     const std::vector<float>& a = readers_.layer(current_).equalization;
@@ -401,7 +407,6 @@ class Lowering {
         .src_stride = x.stride,
         .src_size = height * width * x.stride,
         .segment_size = pointwise ? in : kernel * in};
-    if (std::ranges::any_of(w.zero, [](std::int32_t z) { return z != 0; })) step.weight_zero = w.zero;
     if (pointwise && readers_.rows(current_) != readers_.rows(input()))
       readers_.unsupported(current_, "changes the number of rows");
     int src = x.buffer;
@@ -440,7 +445,8 @@ class Lowering {
     if (x.stride != op.in) readers_.unsupported(current_, "reads a part of a joined map");
     const WeightCodes w = weight_codes();
     const auto from = std::size_t(input());
-    DepthwiseCodes step{.weights = std::vector<std::int16_t>(std::size_t(9 * op.in), 0),
+    DepthwiseCodes step{.weights = std::vector<std::int8_t>(std::size_t(9 * op.in), 0),
+                        .weight_zero = zeros_of(w),
                         .zero = {x.encoding.zero.begin(), x.encoding.zero.end()},
                         .channels = op.in,
                         .height = height_[from],
@@ -453,9 +459,10 @@ class Lowering {
       const auto i = std::size_t(c);
       Column column{x.encoding.scale[i] * w.scale[i], op.bias ? double(param(1)[c]) : 0};
       for (std::int64_t k = 0; k < 9; ++k) {
-        const std::int32_t q = w.packed[c * 9 + k] - w.zero[i];
-        step.weights[std::size_t(k * op.in + c)] = std::int16_t(q);
-        column.largest += 255 * std::abs(double(q));
+        const std::int32_t q = w.packed[c * 9 + k];
+        step.weights[std::size_t(k * op.in + c)] = std::int8_t(q);
+        column.center += std::int64_t(x.encoding.zero[i]) * (q - w.zero[i]);
+        column.largest += 255 * (std::abs(double(q)) + std::abs(double(w.zero[i])));
       }
       columns.push_back(column);
     }

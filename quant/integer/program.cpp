@@ -26,7 +26,7 @@ std::int64_t weight_bytes(const IntegerStep& step) {
   for (const Output& output : step.store.outputs)
     bytes += bytes_of(output.to_codes) + std::int64_t(output.addend_multiplier.size()) * 4;
   if (const auto* m = std::get_if<MultiplyCodes>(&step.op)) bytes += m->weights.data.size();
-  if (const auto* d = std::get_if<DepthwiseCodes>(&step.op)) bytes += std::int64_t(d->weights.size()) * 2;
+  if (const auto* d = std::get_if<DepthwiseCodes>(&step.op)) bytes += std::int64_t(d->weights.size());
   return bytes;
 }
 

@@ -51,8 +51,9 @@ struct MultiplyCodes {
 };
 
 struct DepthwiseCodes {
-  std::vector<std::int16_t> weights = {};  // [9, channels], without their zero points
-  std::vector<std::uint8_t> zero = {};     // of the input, by channel
+  std::vector<std::int8_t> weights = {};       // [9, channels]
+  std::vector<std::int32_t> weight_zero = {};  // as of MultiplyCodes
+  std::vector<std::uint8_t> zero = {};         // of the input, by channel: what stands outside of the map
   std::int64_t channels = 0, height = 0, width = 0, out_height = 0, out_width = 0, stride = 1;
 };
 

@@ -47,12 +47,13 @@ struct IntegerGemmTask {
   std::int64_t sums_stride = 0;  // at least 16 * panels
 };
 
-/// A row of the output of a 3x3 depthwise convolution with padding 1: sums[x][c] = sum over the taps inside
-/// of the map of (src - zero[c]) * weight.
+/// A row of the output of a 3x3 depthwise convolution with padding 1: sums[x][c] = sum over the nine taps of
+/// src * (weight - weight_zero[c]), where zero[c] stands outside of the map.
 struct IntegerDepthwiseTask {
-  const std::uint8_t* src = nullptr;      // [height, width, channels]
-  const std::uint8_t* zero = nullptr;     // [channels]
-  const std::int16_t* weights = nullptr;  // [9, channels]
+  const std::uint8_t* src = nullptr;          // [height, width, channels]
+  const std::uint8_t* zero = nullptr;         // [channels]
+  const std::int8_t* weights = nullptr;       // [9, channels]
+  const std::int32_t* weight_zero = nullptr;  // [channels], or null for none
   std::int64_t height = 0, width = 0, channels = 0, out_width = 0, stride = 1;
 };
 

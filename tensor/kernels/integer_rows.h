@@ -30,19 +30,23 @@ inline void gemm_plain(const IntegerGemmTask& t, std::int64_t row_begin, std::in
   }
 }
 
+/// Tap k of a window of the output pixel (y, x).
+inline const std::uint8_t* tap_of(const IntegerDepthwiseTask& t, std::int64_t y, std::int64_t x, int k) {
+  const std::int64_t iy = y * t.stride + k / 3 - 1, ix = x * t.stride + k % 3 - 1;
+  const bool inside = iy >= 0 && iy < t.height && ix >= 0 && ix < t.width;
+  return inside ? t.src + (iy * t.width + ix) * t.channels : t.zero;
+}
+
 inline void depthwise_plain(const IntegerDepthwiseTask& t, std::int64_t y, std::int64_t x_begin,
                             std::int64_t x_end, std::int32_t* sums) {
   for (std::int64_t x = x_begin; x < x_end; ++x, sums += t.channels) {
     for (std::int64_t c = 0; c < t.channels; ++c) sums[c] = 0;
-    for (std::int64_t ky = 0; ky < 3; ++ky)
-      for (std::int64_t kx = 0; kx < 3; ++kx) {
-        const std::int64_t iy = y * t.stride + ky - 1, ix = x * t.stride + kx - 1;
-        if (iy < 0 || iy >= t.height || ix < 0 || ix >= t.width) continue;
-        const std::uint8_t* src = t.src + (iy * t.width + ix) * t.channels;
-        const std::int16_t* w = t.weights + (ky * 3 + kx) * t.channels;
-        for (std::int64_t c = 0; c < t.channels; ++c)
-          sums[c] += (std::int32_t(src[c]) - std::int32_t(t.zero[c])) * std::int32_t(w[c]);
-      }
+    for (int k = 0; k < 9; ++k) {
+      const std::uint8_t* src = tap_of(t, y, x, k);
+      const std::int8_t* w = t.weights + k * t.channels;
+      for (std::int64_t c = 0; c < t.channels; ++c)
+        sums[c] += std::int32_t(src[c]) * (std::int32_t(w[c]) - (t.weight_zero ? t.weight_zero[c] : 0));
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 // Compiled for CPUs with AVX512-VNNI and AVX512-VBMI; see integer_rows.h for what each kernel computes.
+#include <cstring>
 #include <immintrin.h>
 
 #include "tensor/kernels/integer_kernels.h"
@@ -14,6 +15,12 @@ constexpr std::int64_t kPanelQuad = kPanelColumns * kQuad;  // bytes
 /// The first `count` lanes, all of them from 16 on.
 __mmask16 first_lanes(std::int64_t count) {
   return count >= kLanes ? __mmask16(0xffff) : __mmask16((1u << count) - 1);
+}
+
+constexpr std::int64_t kBytes = 64;
+
+__mmask64 first_bytes(std::int64_t count) {
+  return count >= kBytes ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
 }
 
 /// Sums of kRows rows and kPanels panels stay in registers.
@@ -147,9 +154,9 @@ Limits limits_of(const RequantizeTask& t, std::int64_t c, __mmask16 mask) {
   return {_mm512_maskz_loadu_epi32(mask, t.lo + c), _mm512_maskz_loadu_epi32(mask, t.hi + c)};
 }
 
-/// What is subtracted from the sums of a row.
-__m512i row_term(const RequantizeTask& t, std::int64_t row) {
-  return _mm512_set1_epi32(t.row_terms ? t.row_terms[row] : 0);
+/// Sums of a row without the row's term.
+__m512i less_term(__m512i sums, const RequantizeTask& t, std::int64_t row) {
+  return t.row_terms ? _mm512_sub_epi32(sums, _mm512_set1_epi32(t.row_terms[row])) : sums;
 }
 
 /// Columns from `first` on.
@@ -164,8 +171,7 @@ void requantize_columns(std::int64_t first, const RequantizeTask& t, const std::
     const Limits limits = limits_of(t, c, mask);
     for (std::int64_t row = 0; row < rows; ++row) {
       const __m512i x = _mm512_maskz_loadu_epi32(mask, sums + row * sums_stride + c);
-      store_codes(dst + row * dst_stride + c, mask,
-                  limits(rescaled<kBy32>(_mm512_sub_epi32(x, row_term(t, row)), k, shift)));
+      store_codes(dst + row * dst_stride + c, mask, limits(rescaled<kBy32>(less_term(x, t, row), k, shift)));
     }
   }
 }
@@ -176,8 +182,6 @@ void requantize(const RequantizeTask& t, const std::int32_t* sums, std::int64_t 
   if (t.shift == 32) return requantize_columns<true>(0, t, sums, sums_stride, rows, columns, dst, dst_stride);
   requantize_columns<false>(0, t, sums, sums_stride, rows, columns, dst, dst_stride);
 }
-
-constexpr std::int64_t kBytes = 64;
 
 /// 64 codes from four vectors: packing to bytes clips to 0 .. 255. Within 128 bits columns are in the order
 /// of the vectors, so that it undoes what unpacking bytes does.
@@ -201,7 +205,7 @@ struct ByteLimits {
 };
 
 /// Whole groups of 64 columns; returns how many columns that are.
-template <bool kBy32>
+template <bool kBy32, bool kHasTerms>
 std::int64_t requantize_bytes(const RequantizeTask& t, const std::int32_t* sums, std::int64_t sums_stride,
                               std::int64_t rows, std::int64_t columns, std::uint8_t* dst,
                               std::int64_t dst_stride) {
@@ -214,11 +218,12 @@ std::int64_t requantize_bytes(const RequantizeTask& t, const std::int32_t* sums,
     const ByteLimits limits(t, c);
     for (std::int64_t row = 0; row < rows; ++row) {
       const std::int32_t* x = sums + row * sums_stride + c;
-      const __m512i term = row_term(t, row);
       __m512i y[4];
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i)
-        y[i] = rescaled<kBy32>(_mm512_sub_epi32(_mm512_loadu_si512(x + i * kLanes), term), k[i], shift);
+      for (int i = 0; i < 4; ++i) {
+        y[i] = _mm512_loadu_si512(x + i * kLanes);
+        y[i] = rescaled<kBy32>(kHasTerms ? less_term(y[i], t, row) : y[i], k[i], shift);
+      }
       _mm512_storeu_si512(dst + row * dst_stride + c,
                           limits(_mm512_permutexvar_epi32(order, packed_bytes(y))));
     }
@@ -226,14 +231,19 @@ std::int64_t requantize_bytes(const RequantizeTask& t, const std::int32_t* sums,
   return c;
 }
 
+template <bool kBy32>
+void requantize_u8_by(const RequantizeTask& t, const std::int32_t* sums, std::int64_t sums_stride,
+                      std::int64_t rows, std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride) {
+  const std::int64_t done =
+      t.row_terms ? requantize_bytes<kBy32, true>(t, sums, sums_stride, rows, columns, dst, dst_stride)
+                  : requantize_bytes<kBy32, false>(t, sums, sums_stride, rows, columns, dst, dst_stride);
+  requantize_columns<kBy32>(done, t, sums, sums_stride, rows, columns, dst, dst_stride);
+}
+
 void requantize_u8(const RequantizeTask& t, const std::int32_t* sums, std::int64_t sums_stride,
                    std::int64_t rows, std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride) {
-  if (t.shift == 32) {
-    const std::int64_t done = requantize_bytes<true>(t, sums, sums_stride, rows, columns, dst, dst_stride);
-    return requantize_columns<true>(done, t, sums, sums_stride, rows, columns, dst, dst_stride);
-  }
-  const std::int64_t done = requantize_bytes<false>(t, sums, sums_stride, rows, columns, dst, dst_stride);
-  requantize_columns<false>(done, t, sums, sums_stride, rows, columns, dst, dst_stride);
+  if (t.shift == 32) return requantize_u8_by<true>(t, sums, sums_stride, rows, columns, dst, dst_stride);
+  requantize_u8_by<false>(t, sums, sums_stride, rows, columns, dst, dst_stride);
 }
 
 /// 256 bytes, looked up 64 at a time.
@@ -285,7 +295,7 @@ void rescale_table_by(const RequantizeTask& t, const std::int32_t* table, const 
   const __m128i shift = _mm_cvtsi32_si128(t.shift);
   for (std::int64_t c = 0; c < columns; c += kBytes) {
     const PackedColumns packed(t, c, columns);
-    const __mmask64 mask = columns - c >= kBytes ? ~__mmask64{0} : (__mmask64{1} << (columns - c)) - 1;
+    const __mmask64 mask = first_bytes(columns - c);
     std::int32_t ends[2][kBytes] = {};
     for (std::int64_t i = 0; i < kBytes && c + i < columns; ++i) {
       ends[0][i] = t.lo[c + i];
@@ -349,7 +359,7 @@ void look_up_u8(const std::int16_t* table, const std::uint8_t* codes, std::int64
   const std::int64_t width = whole ? rows * columns : columns;
   for (std::int64_t row = 0; row < (whole ? 1 : rows); ++row)
     for (std::int64_t c = 0; c < width; c += kBytes) {
-      const __mmask64 mask = width - c >= kBytes ? ~__mmask64{0} : (__mmask64{1} << (width - c)) - 1;
+      const __mmask64 mask = first_bytes(width - c);
       const __m512i x = _mm512_maskz_loadu_epi8(mask, codes + row * codes_stride + c);
       _mm512_mask_storeu_epi8(dst + row * dst_stride + c, mask, entries.at(x, _mm512_movepi8_mask(x)));
     }
@@ -388,60 +398,90 @@ void look_up_i16(const std::int16_t* table, const std::uint8_t* codes, std::int6
     }
 }
 
-/// 32 channels of one pixel: products of pairs of taps are added in one instruction.
-void depthwise(const IntegerDepthwiseTask& t, std::int64_t y, std::int64_t x_begin, std::int64_t x_end,
-               std::int32_t* sums) {
-  constexpr std::int64_t kWords = 32;
-  // Unpacking interleaves within 128 bits; these put the channels of both results in order again.
-  const __m512i first = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0),
-                second = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-  for (std::int64_t c = 0; c < t.channels; c += kWords) {
-    const __mmask32 mask = t.channels - c >= kWords ? ~__mmask32{0} : (__mmask32{1} << (t.channels - c)) - 1;
-    const __m512i zero = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask, t.zero + c));
-    __m512i low[5], high[5];  // weights of taps 2 i and 2 i + 1
-    for (int i = 0; i < 5; ++i) {
-      const __m512i a = _mm512_maskz_loadu_epi16(mask, t.weights + 2 * i * t.channels + c),
-                    b = i == 4 ? _mm512_setzero_si512()
-                               : _mm512_maskz_loadu_epi16(mask, t.weights + (2 * i + 1) * t.channels + c);
-      low[i] = _mm512_unpacklo_epi16(a, b);
-      high[i] = _mm512_unpackhi_epi16(a, b);
+/// Four vectors of 64 bytes as quads: vector i has in its 128 bits number l those of bytes 16 l + 4 i and on.
+struct Quads {
+  __m512i part[4];
+};
+
+Quads interleaved(__m512i a, __m512i b, __m512i c, __m512i d) {
+  const __m512i low = _mm512_unpacklo_epi8(a, b), high = _mm512_unpackhi_epi8(a, b),
+                low2 = _mm512_unpacklo_epi8(c, d), high2 = _mm512_unpackhi_epi8(c, d);
+  return {{_mm512_unpacklo_epi16(low, low2), _mm512_unpackhi_epi16(low, low2),
+           _mm512_unpacklo_epi16(high, high2), _mm512_unpackhi_epi16(high, high2)}};
+}
+
+/// From that order to 64 numbers one behind the other.
+void store_in_order(const __m512i* x, __mmask64 mask, std::int32_t* dst) {
+  const __m512i a = _mm512_shuffle_i32x4(x[0], x[1], 0x44), b = _mm512_shuffle_i32x4(x[2], x[3], 0x44),
+                c = _mm512_shuffle_i32x4(x[0], x[1], 0xee), d = _mm512_shuffle_i32x4(x[2], x[3], 0xee);
+  const __m512i y[4] = {_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd),
+                        _mm512_shuffle_i32x4(c, d, 0x88), _mm512_shuffle_i32x4(c, d, 0xdd)};
+  for (int i = 0; i < 4; ++i) {
+    if (mask == ~__mmask64{0})
+      _mm512_storeu_si512(dst + 16 * i, y[i]);
+    else
+      _mm512_mask_storeu_epi32(dst + 16 * i, __mmask16(mask >> (16 * i)), y[i]);
+  }
+}
+
+/// 64 channels of one pixel: nine taps are three quads, the last of them with zeros.
+template <bool kHasZero>
+void depthwise_row(const IntegerDepthwiseTask& t, std::int64_t y, std::int64_t x_begin, std::int64_t x_end,
+                   std::int32_t* sums) {
+  const __m512i none = _mm512_setzero_si512(), ones = _mm512_set1_epi8(1);
+  for (std::int64_t c = 0; c < t.channels; c += kBytes) {
+    const __mmask64 mask = first_bytes(t.channels - c);
+    __m512i w[9];
+    for (int k = 0; k < 9; ++k) w[k] = _mm512_maskz_loadu_epi8(mask, t.weights + k * t.channels + c);
+    const Quads weights[3] = {interleaved(w[0], w[1], w[2], w[3]), interleaved(w[4], w[5], w[6], w[7]),
+                              interleaved(w[8], none, none, none)};
+    __m512i weight_zero[4];
+    if (kHasZero) {
+      std::int32_t zeros[kBytes] = {};
+      for (std::int64_t i = 0; i < kBytes && c + i < t.channels; ++i) zeros[i] = t.weight_zero[c + i];
+      for (int i = 0; i < 4; ++i)
+        for (int l = 0; l < 4; ++l)
+          std::memcpy(reinterpret_cast<std::int32_t*>(&weight_zero[i]) + 4 * l, zeros + 16 * l + 4 * i, 16);
     }
     for (std::int64_t x = x_begin; x < x_end; ++x) {
-      __m512i tap[10];
-      tap[9] = _mm512_setzero_si512();
       const std::int64_t iy = y * t.stride - 1, ix = x * t.stride - 1;
-      const std::uint8_t* src = t.src + (iy * t.width + ix) * t.channels + c;
       const bool inside = iy >= 0 && iy + 2 < t.height && ix >= 0 && ix + 2 < t.width;
+      const std::uint8_t* src = t.src + (iy * t.width + ix) * t.channels + c;
+      __m512i tap[9];
 #pragma GCC unroll 9
-      for (int k = 0; k < 9; ++k) {
-        const std::int64_t ky = k / 3, kx = k % 3;
-        const bool there =
-            inside || (iy + ky >= 0 && iy + ky < t.height && ix + kx >= 0 && ix + kx < t.width);
-        const __m512i words =
-            there
-                ? _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask, src + (ky * t.width + kx) * t.channels))
-                : zero;
-        tap[k] = _mm512_sub_epi16(words, zero);
+      for (int k = 0; k < 9; ++k)
+        tap[k] = _mm512_maskz_loadu_epi8(
+            mask, inside ? src + (k / 3 * t.width + k % 3) * t.channels : tap_of(t, y, x, k) + c);
+      const Quads taps[3] = {interleaved(tap[0], tap[1], tap[2], tap[3]),
+                             interleaved(tap[4], tap[5], tap[6], tap[7]),
+                             interleaved(tap[8], none, none, none)};
+      __m512i acc[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        acc[i] = none;
+#pragma GCC unroll 3
+        for (int q = 0; q < 3; ++q) acc[i] = _mm512_dpbusd_epi32(acc[i], taps[q].part[i], weights[q].part[i]);
+        if (!kHasZero) continue;
+        __m512i codes = none;
+#pragma GCC unroll 3
+        for (int q = 0; q < 3; ++q) codes = _mm512_dpbusd_epi32(codes, taps[q].part[i], ones);
+        acc[i] = _mm512_sub_epi32(acc[i], _mm512_mullo_epi32(codes, weight_zero[i]));
       }
-      __m512i a = _mm512_setzero_si512(), b = a;
-#pragma GCC unroll 5
-      for (int i = 0; i < 5; ++i) {
-        a = _mm512_dpwssd_epi32(a, _mm512_unpacklo_epi16(tap[2 * i], tap[2 * i + 1]), low[i]);
-        b = _mm512_dpwssd_epi32(b, _mm512_unpackhi_epi16(tap[2 * i], tap[2 * i + 1]), high[i]);
-      }
-      std::int32_t* to = sums + (x - x_begin) * t.channels + c;
-      _mm512_mask_storeu_epi32(to, __mmask16(mask), _mm512_permutex2var_epi64(a, first, b));
-      _mm512_mask_storeu_epi32(to + 16, __mmask16(mask >> 16), _mm512_permutex2var_epi64(a, second, b));
+      store_in_order(acc, mask, sums + (x - x_begin) * t.channels + c);
     }
   }
+}
+
+void depthwise(const IntegerDepthwiseTask& t, std::int64_t y, std::int64_t x_begin, std::int64_t x_end,
+               std::int32_t* sums) {
+  if (t.weight_zero) return depthwise_row<true>(t, y, x_begin, x_end, sums);
+  depthwise_row<false>(t, y, x_begin, x_end, sums);
 }
 
 /// Two bytes of each exponential are looked up apart; unpacking them gives words in an order that packing
 /// undoes.
 void softmax(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count, std::uint8_t* dst) {
-  const auto mask_at = [&](std::int64_t i) {
-    return count - i >= kBytes ? ~__mmask64{0} : (__mmask64{1} << (count - i)) - 1;
-  };
+  const auto mask_at = [&](std::int64_t i) { return first_bytes(count - i); };
   __m512i most = _mm512_setzero_si512();
   for (std::int64_t i = 0; i < count; i += kBytes)
     most = _mm512_max_epu8(most, _mm512_maskz_loadu_epi8(mask_at(i), codes + i));
@@ -538,7 +578,7 @@ std::int32_t row_sum(const std::uint8_t* codes, std::int64_t count) {
   const __m512i ones = _mm512_set1_epi8(1);
   __m512i s = _mm512_setzero_si512();
   for (std::int64_t c = 0; c < count; c += 64) {
-    const __mmask64 mask = count - c >= 64 ? ~__mmask64{0} : (__mmask64{1} << (count - c)) - 1;
+    const __mmask64 mask = first_bytes(count - c);
     s = _mm512_dpbusd_epi32(s, _mm512_maskz_loadu_epi8(mask, codes + c), ones);
   }
   return _mm512_reduce_add_epi32(s);
