@@ -140,6 +140,25 @@ TEST_CASE("integer engine: layer by layer the codes of the simulation") {
     }
 }
 
+TEST_CASE("integer engine: zero points of weights, by column, dense and depthwise") {
+  const Graph graph = generated_model(*find_arch("mobilevit_xxs"), 5, 64).graph;
+  QuantizedGraph q = quantized(graph);
+  for (LayerPlan& layer : q.plan.layers) {
+    if (!layer.weight) continue;
+    const int param = graph.nodes[std::size_t(find_node(graph, layer.node))].params[0];
+    std::vector<Range> ranges = channel_ranges(graph.params[std::size_t(param)].value, 0);
+    for (Range& r : ranges) r.hi *= 0.5;  // far from symmetric
+    layer.weight->quantizer = affine_params(ranges, 8, 0);
+  }
+  q.graph = graph;
+  quantize_weights(q.graph, q.plan);
+  for (const auto& [layer, a] : layer_by_layer(q, image_for(graph, 5))) {
+    CAPTURE(layer);
+    CHECK(double(a.further) <= 0.001 * double(a.elements));
+    CHECK(double(a.off_by_one) <= 0.02 * double(a.elements));
+  }
+}
+
 TEST_CASE("integer engine: the same bits by every table, with any number of threads, in any batch") {
   for (const Arch& arch : known_archs()) {
     CAPTURE(arch.name);

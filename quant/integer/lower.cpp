@@ -6,31 +6,14 @@
 #include <cmath>
 
 #include "nn/shapes.h"
-#include "quant/equalize.h"
-#include "quant/integer/readers.h"
+#include "quant/integer/columns.h"
+#include "quant/integer/lower_attention.h"
+#include "quant/integer/weight_codes.h"
 
 namespace qhv {
 namespace {
 
 constexpr double kNormalizedUnit = 0x1p-16, kResizedUnit = 0x1p-7;
-constexpr double kSiluUnits =
-    1 << 23;  // of the largest value: channels may have far smaller steps than its own
-constexpr int kMostLogitBits = 16;
-
-/// What the sums of a step mean, by column: real = unit * (sum - center) + bias.
-struct Column {
-  double unit = 1, bias = 0;
-  std::int64_t center = 0;
-  double largest = 0;  // no |sum| is above it
-};
-
-/// Weights as an integer kernel takes them: packed = code - shift, weight = scale * (packed - zero).
-struct WeightCodes {
-  TensorI32 packed;
-  std::vector<double> scale;
-  std::vector<std::int32_t> zero;
-};
-
 class Lowering {
  public:
   Lowering(const Graph& graph, const QuantPlan& plan)
@@ -181,90 +164,6 @@ class Lowering {
     return form;
   }
 
-  static Output output_of(const Form& form) {
-    return {.buffer = form.buffer,
-            .type = form.encoding.type,
-
-            .column = form.column,
-            .stride = form.stride};
-  }
-
-  /// To the codes of an encoding.
-  Requantization to_codes(const std::vector<Column>& columns, const Encoding& e) const {
-    std::vector<Rescale> rescale;
-    for (std::size_t c = 0; c < columns.size(); ++c)
-      rescale.push_back({columns[c].unit / e.scale[c], columns[c].bias / e.scale[c] + e.zero[c],
-                         columns[c].center, columns[c].largest, e.lo[c], e.hi[c]});
-    return requantization(rescale, where());
-  }
-
-  // The second half of a step.
-
-  void store_plain(Store& store, int last, const std::vector<Column>& columns) const {
-    for (const Form& form : forms(last)) {
-      Output output = output_of(form);
-      output.to_codes = to_codes(columns, form.encoding);
-      store.outputs.push_back(std::move(output));
-    }
-  }
-
-  void store_silu(Store& store, int silu, const std::vector<Column>& columns) const {
-    const Encoding in = readers_.encoding({silu, 0}, std::int64_t(columns.size()));
-    if (!in.is_uniform() || in.type != CodeType::kU8)
-      readers_.unsupported(silu, "reads more than one set of codes");
-    store.inner = to_codes(columns, in);
-    store.has_silu = true;
-    std::array<double, 256> values{};
-    double largest = 0;
-    for (int q = in.lo[0]; q <= in.hi[0]; ++q) {
-      const double x = in.scale[0] * (q - in.zero[0]);
-      values[std::size_t(q)] = x / (1 + std::exp(-x));
-      largest = std::max(largest, std::abs(values[std::size_t(q)]));
-    }
-    const double unit = largest > 0 ? largest / kSiluUnits : 1;
-    for (std::size_t q = 0; q < 256; ++q) store.silu[q] = std::int32_t(std::lround(values[q] / unit));
-    const std::vector<Column> of_values(columns.size(), Column{unit, 0, 0, kSiluUnits});
-    for (const Form& form : forms(silu)) {
-      Output output = output_of(form);
-      const Encoding& e = form.encoding;
-      if (e.is_uniform()) {
-        output.table.emplace();
-        for (std::size_t q = 0; q < 256; ++q)
-          (*output.table)[q] = std::int16_t(std::clamp(std::nearbyint(values[q] / e.scale[0]) + e.zero[0],
-                                                       double(e.lo[0]), double(e.hi[0])));
-      } else {
-        if (e.type != CodeType::kU8) readers_.unsupported(silu, "is read with 16 bits of different scales");
-        output.to_codes = to_codes(of_values, e);
-      }
-      store.outputs.push_back(std::move(output));
-    }
-  }
-
-  /// `slot`: which operand of the addition the sums are.
-  void store_add(Store& store, int add, int slot, const std::vector<Column>& columns) const {
-    const auto count = std::int64_t(columns.size());
-    const Encoding a = readers_.encoding({add, slot}, count);
-    const Form& b = readers_.input({add, 1 - slot});
-    if (a.type != CodeType::kI16 || b.encoding.type != CodeType::kI16 || b.stride != count)
-      readers_.unsupported(add, "reads less than 16 bits");
-    store.inner = to_codes(columns, a);
-    store.addend = b.buffer;
-    for (const Form& form : forms(add)) {
-      std::vector<Rescale> rescale;
-      std::vector<Addend> addends;
-      for (std::size_t c = 0; c < columns.size(); ++c) {
-        const Encoding& e = form.encoding;
-        rescale.push_back({a.scale[c] / e.scale[c], double(e.zero[c]), a.zero[c], 0x1p15, e.lo[c], e.hi[c]});
-        addends.push_back({b.encoding.scale[c] / e.scale[c], b.encoding.zero[c]});
-      }
-      Output output = output_of(form);
-      output.to_codes = requantization_of_sum(rescale, addends, output.addend_multiplier, where());
-      store.outputs.push_back(std::move(output));
-    }
-  }
-
-  const std::vector<Form>& forms(int index) const { return readers_.forms(index); }
-
   /// Whether the addition can take this node's sums as they are made: its other operand is there already.
   bool fuses_add(int add) const {
     const std::vector<int>& inputs = graph_.nodes[std::size_t(add)].inputs;
@@ -280,37 +179,22 @@ class Lowering {
     const Op* next = reader < 0 ? nullptr : &graph_.nodes[std::size_t(reader)].op;
     int last = current_;
     if (std::holds_alternative<Silu>(node().op)) {
-      store_silu(step.store, current_, columns);
+      store_silu(step.store, readers_, current_, columns, where());
     } else if (std::holds_alternative<Add>(node().op)) {
-      store_add(step.store, current_, 0, columns);
+      store_add(step.store, readers_, current_, 0, columns, where());
     } else if (next && std::holds_alternative<Silu>(*next)) {
-      store_silu(step.store, last = reader, columns);
+      store_silu(step.store, readers_, last = reader, columns, where());
     } else if (next && std::holds_alternative<Add>(*next) && fuses_add(reader)) {
-      store_add(step.store, last = reader, graph_.nodes[std::size_t(reader)].inputs[0] == current_ ? 0 : 1,
-                columns);
+      store_add(step.store, readers_, last = reader,
+                graph_.nodes[std::size_t(reader)].inputs[0] == current_ ? 0 : 1, columns, where());
     } else if (current_ + 1 == int(graph_.nodes.size())) {
-      store_logits(step.store, columns);
+      program_.logit_scale = store_logits(step.store, program_.buffers, columns, where());
     } else {
-      store_plain(step.store, last, columns);
+      store_plain(step.store, readers_, last, columns, where());
     }
     done_[std::size_t(last)] = true;
     step.name = graph_.nodes[std::size_t(last)].name;
     program_.steps.push_back(std::move(step));
-  }
-
-  /// As fine as 32 bits permit, up to 16 bits behind the point.
-  void store_logits(Store& store, const std::vector<Column>& columns) {
-    double largest = 0;
-    for (const Column& c : columns)
-      largest = std::max(largest, 2 * (c.largest + std::abs(double(c.center))) * c.unit + std::abs(c.bias));
-    int bits = kMostLogitBits;
-    while (bits > -16 && std::ldexp(largest, bits) >= 0x1p30) --bits;
-    const Encoding e = logits_encoding(store.columns, bits);
-    program_.logit_scale = e.scale[0];
-    program_.buffers.push_back({.size = store.columns * 4});
-    Output output = output_of({e, int(program_.buffers.size()) - 1, 1, 0, store.columns});
-    output.to_codes = to_codes(columns, e);
-    store.outputs.push_back(std::move(output));
   }
 
   /// The codes of an input, as sums.
@@ -325,69 +209,6 @@ class Lowering {
 
   // Products.
 
-  WeightCodes weight_codes() const {
-    const LayerPlan& layer = readers_.layer(current_);
-    const QParams& q = uniform(layer.weight->quantizer, where());
-    if (q.axis > 0)
-      readers_.unsupported(current_, "has weights with parameters by another axis than outputs");
-    const std::int32_t shift = q.qmax > 127 ? 128 : 0;
-    if (q.qmin - shift < -128 || q.qmax - shift > 127)
-      readers_.unsupported(current_, concat("has weight codes ", q.qmin, " .. ", q.qmax));
-    WeightCodes w{quantize(multiply_channels(param(0), layer.equalization), q), {}, {}};
-    for (std::int32_t& code : w.packed.values()) code -= shift;
-    const std::int64_t columns = param(0).dim(0), group = columns / std::int64_t(q.scale.size());
-    for (std::int64_t c = 0; c < columns; ++c) {
-      w.scale.push_back(double(q.scale[std::size_t(c / group)]));
-      w.zero.push_back(q.zero_point[std::size_t(c / group)] - shift);
-    }
-    return w;
-  }
-
-  /// Zero points of weights, or none if there are none.
-  static std::vector<std::int32_t> zeros_of(const WeightCodes& w) {
-    const bool any = std::ranges::any_of(w.zero, [](std::int32_t z) { return z != 0; });
-    return any ? w.zero : std::vector<std::int32_t>();
-  }
-
-  /// The scale of the input behind equalization, which all channels share.
-  double input_scale(const Encoding& x) const {
-    const std::vector<float>& a = readers_.layer(current_).equalization;
-    const auto scale = [&](std::size_t c) { return a.empty() ? x.scale[c] : x.scale[c] / double(a[c]); };
-    for (std::size_t c = 1; c < x.scale.size(); ++c)
-      if (std::abs(scale(c) - scale(0)) > 1e-6 * scale(0))
-        readers_.unsupported(current_, "reads channels of different scales without equalization");
-    return scale(0);
-  }
-
-  /// What the products with weights mean. `weight(k, column)`: packed; k modulo the input's channels is the
-  /// channel.
-  template <typename Weight>
-  std::vector<Column> product_columns(const WeightCodes& w, const Encoding& x, std::int64_t depth, bool bias,
-                                      Weight weight) const {
-    const double s = input_scale(x);
-    const double least = *std::ranges::min_element(w.scale);
-    std::vector<Column> columns;
-    for (std::size_t c = 0; c < w.scale.size(); ++c) {
-      Column column{s * w.scale[c], bias ? double(param(1)[std::int64_t(c)]) : 0};
-      double magnitude = 0, without_zero = 0;
-      std::int64_t zeros = 0;
-      for (std::int64_t k = 0; k < depth; ++k) {
-        const std::int64_t z = x.zero[std::size_t(k % x.columns())], q = weight(k, std::int64_t(c));
-        column.center += z * (q - w.zero[c]);
-        magnitude += double(std::abs(q));
-        without_zero += double(std::abs(q - w.zero[c]));
-        zeros += std::abs(z);
-      }
-      column.largest = 255 * (magnitude + double(depth) * std::abs(w.zero[c]));
-      if (column.largest >= 0x1p31)
-        readers_.unsupported(current_, concat("sums ", depth, " products, which could overflow 32 bits"));
-      // A channel without weights has any scale: its sums are their center.
-      if (without_zero == 0) column.unit = s * least;
-      columns.push_back(column);
-    }
-    return columns;
-  }
-
   void convolve(std::int64_t in, const ConvGeometry& g, bool bias) {
     const Form& x = bytes(0);
     const bool pointwise = g.kernel == 1 && g.stride == 1 && g.pad == 0;
@@ -395,7 +216,7 @@ class Lowering {
     const std::int64_t height = height_[from], width = width_[from], kernel = g.kernel;
     if (!pointwise && (patch_[from] || x.stride != in))
       readers_.unsupported(current_, "has a window over tokens or a part of a joined map");
-    const WeightCodes w = weight_codes();
+    const WeightCodes w = weight_codes(graph_, readers_, current_);
     const auto weight = [&](std::int64_t k, std::int64_t n) {
       return w.packed[(n * in + k % in) * kernel * kernel + k / in];
     };
@@ -403,6 +224,7 @@ class Lowering {
     MultiplyCodes step{
         .weights = pack_int8(depth, columns, pointwise ? 1 : kernel,
                              [&](std::int64_t k, std::int64_t n) { return std::int8_t(weight(k, n)); }),
+        .weight_zero = zeros_of(w),
         .rows = readers_.rows(current_),
         .src_stride = x.stride,
         .src_size = height * width * x.stride,
@@ -421,7 +243,8 @@ class Lowering {
         for (std::int64_t ox = 0; ox < out_width; ++ox)
           step.src_rows.push_back(std::int32_t((oy * g.stride * padded_width + ox * g.stride) * in));
     }
-    const auto meaning = product_columns(w, x.encoding, depth, bias, weight);
+    const auto meaning =
+        product_columns(readers_, current_, w, x.encoding, depth, bias ? &param(1) : nullptr, weight);
     emit(std::move(step), {src}, meaning, macs_[std::size_t(current_)]);
   }
 
@@ -443,7 +266,7 @@ class Lowering {
       readers_.unsupported(current_, concat("has kernel ", g.kernel, ", stride ", g.stride, ", pad ", g.pad));
     const Form x = bytes(0);
     if (x.stride != op.in) readers_.unsupported(current_, "reads a part of a joined map");
-    const WeightCodes w = weight_codes();
+    const WeightCodes w = weight_codes(graph_, readers_, current_);
     const auto from = std::size_t(input());
     DepthwiseCodes step{.weights = std::vector<std::int8_t>(std::size_t(9 * op.in), 0),
                         .weight_zero = zeros_of(w),
@@ -510,7 +333,7 @@ class Lowering {
     const std::int64_t rows = readers_.rows(input());
     program_.buffers.push_back({.size = rows * e.columns() * 2});
     Output output = output_of({wide, buffer, rows, 0, e.columns()});
-    output.to_codes = to_codes(columns, wide);
+    output.to_codes = to_codes(columns, wide, where());
     Store store{.columns = e.columns()};
     store.outputs.push_back(std::move(output));
     program_.steps.push_back(
@@ -519,20 +342,6 @@ class Lowering {
   }
 
   // Attention.
-
-  static std::array<std::uint16_t, 256> exponents(double scale) {
-    std::array<std::uint16_t, 256> e{};
-    for (int d = 0; d < 256; ++d)
-      e[std::size_t(d)] = std::uint16_t(std::lround(32767 * std::exp(-scale * d)));
-    return e;
-  }
-
-  SoftmaxTask softmax_task(const Encoding& p, std::size_t i) const {
-    const double inverse = 65536 / p.scale[i];
-    if (p.type != CodeType::kU8 || !(inverse < 0x1p30 && inverse >= 0x1p16))
-      readers_.unsupported(current_, concat("puts out probabilities of scale ", p.scale[i]));
-    return {nullptr, std::uint32_t(std::llround(inverse)), p.zero[i], p.lo[i], p.hi[i]};
-  }
 
   ProjectedTokens tokens(const AttentionMatch& match) const {
     const auto from = std::size_t(match.source);
@@ -557,58 +366,14 @@ class Lowering {
 
   void attend() {
     const AttentionMatch& match = readers_.attention(current_)->match;
-    const std::int64_t heads = match.heads;
-    const Encoding q = readers_.encoding({match.scores, 0}, heads),
-                   k = readers_.encoding({match.scores, 1}, heads),
-                   v = readers_.encoding({match.context, 1}, heads),
-                   logits = readers_.encoding({match.softmax, 0}, heads),
-                   p = readers_.encoding({match.context, 0}, heads);
-    const Form& x = projection();
-    AttendCodes step{.in = tokens(match),
-                     .heads = heads,
-                     .head_size = match.width / heads,
-                     .zero_q = q.zero,
-                     .zero_k = k.zero,
-                     .zero_v = v.zero};
-    std::vector<Column> columns;
-    for (std::size_t h = 0; h < std::size_t(heads); ++h) {
-      const double size = double(step.head_size);
-      Encoding of_head;
-      for (std::int64_t t = 0; t < step.in.tokens; ++t) of_head.append(logits.slice(std::int64_t(h), 1));
-      const Column score{match.scale * q.scale[h] * k.scale[h], 0, 0, 65025 * size};
-      step.scores.push_back(to_codes(std::vector<Column>(std::size_t(step.in.tokens), score), of_head));
-      step.exponents.push_back(exponents(logits.scale[h]));
-      step.softmax.push_back(softmax_task(p, h));
-      columns.insert(columns.end(), std::size_t(step.head_size),
-                     Column{p.scale[h] * v.scale[h], 0, 0, 65025 * double(step.in.tokens)});
-    }
-    emit(std::move(step), {x.buffer}, columns, macs_of(match));
+    auto lowered = lowered_attention(readers_, current_, tokens(match));
+    emit(std::move(lowered.op), {projection().buffer}, lowered.columns, macs_of(match));
   }
 
   void attend_separably() {
     const AttentionMatch& match = readers_.attention(current_)->match;
-    const Encoding k = readers_.encoding({match.weighted, 0}, match.width),
-                   p = readers_.encoding({match.weighted, 1}, 1),
-                   logits = readers_.encoding({match.softmax, 0}, 1),
-                   v = readers_.encoding({current_, 0}, match.width),
-                   context = readers_.encoding({current_, 1}, match.width);
-    const Form& x = projection();
-    SeparableAttendCodes step{.in = tokens(match),
-                              .channels = match.width,
-                              .exponents = exponents(logits.scale[0]),
-                              .softmax = softmax_task(p, 0),
-                              .zero_k = k.zero,
-                              .zero_v = v.zero,
-                              .context = {},
-                              .zero_context = context.zero};
-    std::vector<Column> sums, columns;
-    for (std::size_t c = 0; c < k.scale.size(); ++c) {
-      sums.push_back({k.scale[c] * p.scale[0], 0, 0, 65025 * double(step.in.tokens)});
-      columns.push_back({v.scale[c] * context.scale[c], 0, 0, 65025});
-    }
-    if (context.type != CodeType::kU8) readers_.unsupported(current_, "reads a context of 16 bits");
-    step.context = to_codes(sums, context);
-    emit(std::move(step), {x.buffer}, columns, macs_of(match));
+    auto lowered = lowered_separable_attention(readers_, current_, tokens(match));
+    emit(std::move(lowered.op), {projection().buffer}, lowered.columns, macs_of(match));
   }
 
   static std::vector<ResizeCodes::Tap> taps(std::int64_t in, std::int64_t out, bool align_corners) {
@@ -622,7 +387,7 @@ class Lowering {
   std::vector<Shape> shapes_;
   std::vector<std::int64_t> macs_;
   IntegerProgram program_;
-  mutable Readers readers_;
+  Readers readers_;
   std::vector<int> patch_;
   std::vector<std::int64_t> height_, width_;
   std::vector<bool> done_;

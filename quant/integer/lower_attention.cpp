@@ -1,0 +1,82 @@
+#include "quant/integer/lower_attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace qhv {
+namespace {
+
+constexpr const char* kWhere = "integer engine: attention";
+constexpr double kLargestProduct = 255 * 255;
+
+std::array<std::uint16_t, 256> exponents(double scale) {
+  std::array<std::uint16_t, 256> e{};
+  for (int d = 0; d < 256; ++d) e[std::size_t(d)] = std::uint16_t(std::lround(32767 * std::exp(-scale * d)));
+  return e;
+}
+
+SoftmaxTask softmax_task(const Readers& readers, int node, const Encoding& p, std::size_t i) {
+  const double inverse = 65536 / p.scale[i];
+  if (p.type != CodeType::kU8 || !(inverse < 0x1p30 && inverse >= 0x1p16))
+    readers.unsupported(node, concat("puts out probabilities of scale ", p.scale[i]));
+  return {nullptr, std::uint32_t(std::llround(inverse)), p.zero[i], p.lo[i], p.hi[i]};
+}
+
+}  // namespace
+
+LoweredAttention<AttendCodes> lowered_attention(const Readers& readers, int node, ProjectedTokens tokens) {
+  const AttentionMatch& match = readers.attention(node)->match;
+  const std::int64_t heads = match.heads;
+  const Encoding q = readers.encoding({match.scores, 0}, heads),
+                 k = readers.encoding({match.scores, 1}, heads),
+                 v = readers.encoding({match.context, 1}, heads),
+                 logits = readers.encoding({match.softmax, 0}, heads),
+                 p = readers.encoding({match.context, 0}, heads);
+  AttendCodes step{.in = std::move(tokens),
+                   .heads = heads,
+                   .head_size = match.width / heads,
+                   .zero_q = q.zero,
+                   .zero_k = k.zero,
+                   .zero_v = v.zero};
+  std::vector<Column> columns;
+  for (std::size_t h = 0; h < std::size_t(heads); ++h) {
+    const double size = double(step.head_size);
+    Encoding of_head;
+    for (std::int64_t t = 0; t < step.in.tokens; ++t) of_head.append(logits.slice(std::int64_t(h), 1));
+    const Column score{match.scale * q.scale[h] * k.scale[h], 0, 0, kLargestProduct * size};
+    step.scores.push_back(to_codes(std::vector<Column>(std::size_t(step.in.tokens), score), of_head, kWhere));
+    step.exponents.push_back(exponents(logits.scale[h]));
+    step.softmax.push_back(softmax_task(readers, node, p, h));
+    columns.insert(columns.end(), std::size_t(step.head_size),
+                   Column{p.scale[h] * v.scale[h], 0, 0, kLargestProduct * double(step.in.tokens)});
+  }
+  return {std::move(step), std::move(columns)};
+}
+
+LoweredAttention<SeparableAttendCodes> lowered_separable_attention(const Readers& readers, int node,
+                                                                   ProjectedTokens tokens) {
+  const AttentionMatch& match = readers.attention(node)->match;
+  const Encoding k = readers.encoding({match.weighted, 0}, match.width),
+                 p = readers.encoding({match.weighted, 1}, 1),
+                 logits = readers.encoding({match.softmax, 0}, 1),
+                 v = readers.encoding({node, 0}, match.width),
+                 context = readers.encoding({node, 1}, match.width);
+  SeparableAttendCodes step{.in = std::move(tokens),
+                            .channels = match.width,
+                            .exponents = exponents(logits.scale[0]),
+                            .softmax = softmax_task(readers, node, p, 0),
+                            .zero_k = k.zero,
+                            .zero_v = v.zero,
+                            .context = {},
+                            .zero_context = context.zero};
+  std::vector<Column> sums, columns;
+  for (std::size_t c = 0; c < k.scale.size(); ++c) {
+    sums.push_back({k.scale[c] * p.scale[0], 0, 0, kLargestProduct * double(step.in.tokens)});
+    columns.push_back({v.scale[c] * context.scale[c], 0, 0, kLargestProduct});
+  }
+  if (context.type != CodeType::kU8) readers.unsupported(node, "reads a context of 16 bits");
+  step.context = to_codes(sums, context, kWhere);
+  return {std::move(step), std::move(columns)};
+}
+
+}  // namespace qhv
