@@ -50,9 +50,7 @@ TEST_CASE("integer gemm: sums of products in every shape, extremes included") {
         const std::int64_t rows = 1 + depth % 23;
         const auto x = integers<std::uint8_t>(rows * depth + kSlack, 0, 255, 1, extreme);
         const auto w = integers<std::int8_t>(depth * columns, -128, 127, 2, extreme);
-        const PackedInt8 packed = pack_int8(depth, columns, 1, [&](std::int64_t k, std::int64_t n) {
-          return w[std::size_t(k * columns + n)];
-        });
+        const PackedInt8 packed = pack_int8(w, columns, 1);
         const std::int64_t stride = packed.panels * kPanelColumns;
         const auto run = [&](const IntegerKernels& kernels) {
           std::vector<std::int32_t> sums(std::size_t(rows * stride), 7);
@@ -72,7 +70,7 @@ TEST_CASE("integer gemm: sums of products in every shape, extremes included") {
           for (std::int64_t n = 0; n < columns; ++n) {
             std::int64_t sum = 0;
             for (std::int64_t k = 0; k < depth; ++k)
-              sum += std::int64_t(x[std::size_t(m * depth + k)]) * w[std::size_t(k * columns + n)];
+              sum += std::int64_t(x[std::size_t(m * depth + k)]) * w[std::size_t(n * depth + k)];
             wrong += sum != expected[std::size_t(m * stride + n)];
           }
         CHECK(wrong == 0);
@@ -86,9 +84,7 @@ TEST_CASE("integer gemm: windows of three segments, rows anywhere, a stretch of 
     constexpr std::int64_t kWidth = 9, kColumnsOut = 37;
     const auto x = integers<std::uint8_t>(kWidth * kWidth * channels + kSlack, 0, 255, 3);
     const auto w = integers<std::int8_t>(9 * channels * kColumnsOut, -128, 127, 4);
-    const PackedInt8 packed = pack_int8(9 * channels, kColumnsOut, 3, [&](std::int64_t k, std::int64_t n) {
-      return w[std::size_t(k * kColumnsOut + n)];
-    });
+    const PackedInt8 packed = pack_int8(w, kColumnsOut, 3);
     std::vector<std::int32_t> rows;
     for (std::int64_t y = 0; y < 7; y += 2)
       for (std::int64_t i = 0; i < 7; i += 2) rows.push_back(std::int32_t((y * kWidth + i) * channels));
@@ -112,7 +108,7 @@ TEST_CASE("integer gemm: windows of three segments, rows anywhere, a stretch of 
     for (std::int64_t k = 0; k < 9 * channels; ++k)
       sum += std::int64_t(
                  x[std::size_t(rows[4] + k / (3 * channels) * kWidth * channels + k % (3 * channels))]) *
-             w[std::size_t(k * kColumnsOut + 36)];
+             w[std::size_t(36 * 9 * channels + k)];
     CHECK(expected[36] == sum);
     for_each_fast_table([&](const IntegerKernels& table) { CHECK(run(table) == expected); });
   }

@@ -217,18 +217,12 @@ class Lowering {
     if (!pointwise && (patch_[from] || x.stride != in))
       readers_.unsupported(current_, "has a window over tokens or a part of a joined map");
     const WeightCodes w = weight_codes(graph_, readers_, current_);
-    const auto weight = [&](std::int64_t k, std::int64_t n) {
-      return w.packed[(n * in + k % in) * kernel * kernel + k / in];
-    };
-    const std::int64_t depth = kernel * kernel * in, columns = std::int64_t(w.scale.size());
-    MultiplyCodes step{
-        .weights = pack_int8(depth, columns, pointwise ? 1 : kernel,
-                             [&](std::int64_t k, std::int64_t n) { return std::int8_t(weight(k, n)); }),
-        .weight_zero = zeros_of(w),
-        .rows = readers_.rows(current_),
-        .src_stride = x.stride,
-        .src_size = height * width * x.stride,
-        .segment_size = pointwise ? in : kernel * in};
+    MultiplyCodes step{.weights = pack_int8(w.codes, w.columns(), pointwise ? 1 : kernel),
+                       .weight_zero = w.zeros(),
+                       .rows = readers_.rows(current_),
+                       .src_stride = x.stride,
+                       .src_size = height * width * x.stride,
+                       .segment_size = pointwise ? in : kernel * in};
     if (pointwise && readers_.rows(current_) != readers_.rows(input()))
       readers_.unsupported(current_, "changes the number of rows");
     int src = x.buffer;
@@ -243,8 +237,7 @@ class Lowering {
         for (std::int64_t ox = 0; ox < out_width; ++ox)
           step.src_rows.push_back(std::int32_t((oy * g.stride * padded_width + ox * g.stride) * in));
     }
-    const auto meaning =
-        product_columns(readers_, current_, w, x.encoding, depth, bias ? &param(1) : nullptr, weight);
+    const auto meaning = product_columns(readers_, current_, w, x.encoding, bias ? &param(1) : nullptr);
     emit(std::move(step), {src}, meaning, macs_[std::size_t(current_)]);
   }
 
@@ -269,7 +262,7 @@ class Lowering {
     const WeightCodes w = weight_codes(graph_, readers_, current_);
     const auto from = std::size_t(input());
     DepthwiseCodes step{.weights = std::vector<std::int8_t>(std::size_t(9 * op.in), 0),
-                        .weight_zero = zeros_of(w),
+                        .weight_zero = w.zeros(),
                         .zero = {x.encoding.zero.begin(), x.encoding.zero.end()},
                         .channels = op.in,
                         .height = height_[from],
@@ -282,7 +275,7 @@ class Lowering {
       const auto i = std::size_t(c);
       Column column{x.encoding.scale[i] * w.scale[i], op.bias ? double(param(1)[c]) : 0};
       for (std::int64_t k = 0; k < 9; ++k) {
-        const std::int32_t q = w.packed[c * 9 + k];
+        const std::int32_t q = w.codes[std::size_t(c * 9 + k)];
         step.weights[std::size_t(k * op.in + c)] = std::int8_t(q);
         column.center += std::int64_t(x.encoding.zero[i]) * (q - w.zero[i]);
         column.largest += 255 * (std::abs(double(q)) + std::abs(double(w.zero[i])));

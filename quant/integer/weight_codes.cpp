@@ -28,41 +28,49 @@ WeightCodes weight_codes(const Graph& graph, const Readers& readers, int node) {
   const std::int32_t shift = q.qmax > 127 ? 128 : 0;
   if (q.qmin - shift < -128 || q.qmax - shift > 127)
     readers.unsupported(node, concat("has weight codes ", q.qmin, " .. ", q.qmax));
-  WeightCodes w{quantize(multiply_channels(weight, layer.equalization), q), {}, {}};
-  for (std::int32_t& code : w.packed.values()) code -= shift;
-  const std::int64_t columns = weight.dim(0), group = columns / std::int64_t(q.scale.size());
-  for (std::int64_t c = 0; c < columns; ++c) {
-    w.scale.push_back(double(q.scale[std::size_t(c / group)]));
-    w.zero.push_back(q.zero_point[std::size_t(c / group)] - shift);
+  const TensorI32 codes = quantize(multiply_channels(weight, layer.equalization), q);
+  const std::int64_t columns = weight.dim(0), channels = weight.dim(1),
+                     taps = weight.size() / (columns * channels),
+                     group = columns / std::int64_t(q.scale.size());
+  WeightCodes w{std::vector<std::int8_t>(std::size_t(codes.size())), {}, {}};
+  std::int8_t* next = w.codes.data();
+  for (std::int64_t n = 0; n < columns; ++n) {
+    for (std::int64_t tap = 0; tap < taps; ++tap)
+      for (std::int64_t c = 0; c < channels; ++c)
+        *next++ = std::int8_t(codes.data()[(n * channels + c) * taps + tap] - shift);
+    w.scale.push_back(double(q.scale[std::size_t(n / group)]));
+    w.zero.push_back(q.zero_point[std::size_t(n / group)] - shift);
   }
   return w;
 }
 
-std::vector<std::int32_t> zeros_of(const WeightCodes& w) {
-  const bool any = std::ranges::any_of(w.zero, [](std::int32_t z) { return z != 0; });
-  return any ? w.zero : std::vector<std::int32_t>();
+std::vector<std::int32_t> WeightCodes::zeros() const {
+  const bool any = std::ranges::any_of(zero, [](std::int32_t z) { return z != 0; });
+  return any ? zero : std::vector<std::int32_t>();
 }
 
 std::vector<Column> product_columns(const Readers& readers, int node, const WeightCodes& w, const Encoding& x,
-                                    std::int64_t depth, const Tensor* bias,
-                                    const std::function<std::int32_t(std::int64_t, std::int64_t)>& weight) {
-  const double s = input_scale(readers, node, x);
-  const double least = *std::ranges::min_element(w.scale);
+                                    const Tensor* bias) {
+  const double s = input_scale(readers, node, x), least = *std::ranges::min_element(w.scale);
+  const std::int64_t depth = w.depth(), channels = x.columns();
   std::vector<Column> columns;
-  for (std::size_t c = 0; c < w.scale.size(); ++c) {
-    Column column{s * w.scale[c], bias ? double((*bias)[std::int64_t(c)]) : 0};
-    double magnitude = 0, without_zero = 0;
-    for (std::int64_t k = 0; k < depth; ++k) {
-      const std::int64_t z = x.zero[std::size_t(k % x.columns())], q = weight(k, std::int64_t(c));
-      column.center += z * (q - w.zero[c]);
-      magnitude += double(std::abs(q));
-      without_zero += double(std::abs(q - w.zero[c]));
-    }
-    column.largest = 255 * (magnitude + double(depth) * std::abs(w.zero[c]));
+  for (std::int64_t n = 0; n < w.columns(); ++n) {
+    const auto i = std::size_t(n);
+    Column column{s * w.scale[i], bias ? double((*bias)[n]) : 0};
+    const std::int8_t* q = w.codes.data() + n * depth;
+    std::int64_t magnitude = 0, distance = 0;  // of the codes from 0, and from their zero point
+    for (std::int64_t k = 0; k < depth; k += channels)
+      for (std::int64_t c = 0; c < channels; ++c) {
+        const std::int32_t code = q[k + c], value = code - w.zero[i];
+        column.center += std::int64_t(x.zero[std::size_t(c)]) * value;
+        magnitude += std::abs(code);
+        distance += std::abs(value);
+      }
+    column.largest = 255 * (double(magnitude) + double(depth) * std::abs(w.zero[i]));
     if (column.largest >= 0x1p31)
       readers.unsupported(node, concat("sums ", depth, " products, which could overflow 32 bits"));
     // A channel without weights has any scale: its sums are their center.
-    if (without_zero == 0) column.unit = s * least;
+    if (distance == 0) column.unit = s * least;
     columns.push_back(column);
   }
   return columns;

@@ -1,25 +1,28 @@
 #include "tensor/kernels/packed_int8.h"
 
+#include <algorithm>
+
 #include "tensor/check.h"
 #include "tensor/kernels/integer_kernels.h"
 
 namespace qhv {
 
-PackedInt8 pack_int8(std::int64_t depth, std::int64_t columns, std::int64_t segments,
-                     const std::function<std::int8_t(std::int64_t, std::int64_t)>& weight) {
-  require(depth > 0 && columns > 0 && segments > 0 && depth % segments == 0, "pack_int8", depth, " by ",
-          columns, " in ", segments, " segments");
-  const std::int64_t size = depth / segments, quads = (size + kQuad - 1) / kQuad;
+PackedInt8 pack_int8(std::span<const std::int8_t> weights, std::int64_t columns, std::int64_t segments) {
+  const auto count = std::int64_t(weights.size());
+  require(columns > 0 && segments > 0 && count > 0 && count % (columns * segments) == 0, "pack_int8", count,
+          " weights in ", columns, " columns of ", segments, " segments");
+  const std::int64_t size = count / columns / segments, quads = (size + kQuad - 1) / kQuad;
   PackedInt8 packed{columns, (columns + kPanelColumns - 1) / kPanelColumns, segments, quads, {}};
   packed.data = Aligned<std::int8_t>(packed.panels * segments * quads * kPanelColumns * kQuad);
-  for (std::int64_t column = 0; column < columns; ++column) {
-    std::int8_t* panel =
-        packed.data.data() + column / kPanelColumns * segments * quads * kPanelColumns * kQuad;
-    for (std::int64_t k = 0; k < depth; ++k) {
-      const std::int64_t quad = k / size * quads + k % size / kQuad;
-      panel[(quad * kPanelColumns + column % kPanelColumns) * kQuad + k % size % kQuad] = weight(k, column);
+  const std::int8_t* src = weights.data();
+  for (std::int64_t column = 0; column < columns; ++column)
+    for (std::int64_t s = 0; s < segments; ++s, src += size) {
+      std::int8_t* dst =
+          packed.data.data() +
+          ((column / kPanelColumns * segments + s) * quads * kPanelColumns + column % kPanelColumns) * kQuad;
+      for (std::int64_t k = 0; k < size; k += kQuad, dst += kPanelColumns * kQuad)
+        std::copy_n(src + k, std::min(kQuad, size - k), dst);
     }
-  }
   return packed;
 }
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <span>
 
 #include "tensor/kernels/aligned.h"
 
@@ -15,9 +15,8 @@ struct PackedInt8 {
   Aligned<std::int8_t> data;
 };
 
-/// The matrix weight(k, column) with k below `depth`, in `segments` segments of equal size, each filled up
+/// The matrix whose column n is weights[n * depth ..], in `segments` segments of equal size, each filled up
 /// with zeros to a multiple of 4.
-PackedInt8 pack_int8(std::int64_t depth, std::int64_t columns, std::int64_t segments,
-                     const std::function<std::int8_t(std::int64_t k, std::int64_t column)>& weight);
+PackedInt8 pack_int8(std::span<const std::int8_t> weights, std::int64_t columns, std::int64_t segments);
 
 }  // namespace qhv
