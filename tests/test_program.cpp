@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/dataset.h"
+#include "tensor/kernels/integer_kernels.h"
 #include "tensor/kernels/kernels.h"
 #include "tests/image_files.h"
 #include "tests/program.h"
@@ -107,6 +108,37 @@ TEST_CASE("program: from a checkpoint to a quantised model's accuracy") {
   CHECK(audit.at("layers") == quantized.at("layers"));
   fails("quantize q.safetensors --calib val --out q2 --method minmax",
         {"q.safetensors: is quantised already"});
+}
+
+TEST_CASE("program: a full plan runs in integers, by the kernels asked for; others are refused") {
+  const Workplace& w = workplace();
+  const std::string quantize =
+      "quantize model.safetensors --calib val --images 5 --res 64 --method minmax --out ";
+  REQUIRE(w.run(quantize + "full.safetensors --full").code == 0);
+  REQUIRE(w.run(quantize + "partial.safetensors").code == 0);
+  const json integers = w.result("info full.safetensors").at("integer_engine");
+  CHECK(integers.at("float_islands").empty());
+  CHECK(integers.at("weight_bytes").get<double>() > 1e6);
+  CHECK(integers.at("arena_bytes").get<double>() > 1e4);
+  json first;
+  for (const IntegerKernels* table : integer_kernel_tables()) {
+    if (!table->is_supported()) continue;
+    const json result =
+        w.result(concat("--engine int8 --kernels ", table->name, " classify full.safetensors val/a/0.bmp"));
+    CHECK(result.at("engine") == "int8");
+    if (first.is_null()) first = result.at("predictions");
+    CHECK(result.at("predictions") == first);  // to the last bit of the probabilities
+  }
+  const json bench = w.result("--engine int8 bench mobilevitv2_050 --res 64 --runs 2 --threads 1");
+  CHECK(bench.at("engine") == "int8");
+  CHECK(bench.at("kernels") == best_integer_kernels().name);
+  CHECK(bench.at("arena_bytes").get<double>() > 1e4);
+
+  CHECK(w.result("info partial.safetensors").at("integer_engine").at("float_islands").size() > 50);
+  w.fails("--engine int8 eval partial.safetensors --data val", {"stem.act", "quantise with --full"});
+  w.fails("--engine int8 --kernels portable eval full.safetensors --data val",
+          {"no integer kernels \"portable\""});
+  w.is_wrong_usage("--engine int8 eval model.safetensors --data val --res 64", "this model runs as float32");
 }
 
 TEST_CASE("program: eval tells how far two models' answers are apart") {
