@@ -72,7 +72,7 @@ Model load_float(TensorFile file, const std::string& path, const std::optional<M
     check_finite(p.value, where);
   }
   model.parameters = parameter_count(graph);
-  model.graph = fold_batch_norm(graph);
+  model.graph = fold_batch_norm(std::move(graph));
   return model;
 }
 
@@ -98,9 +98,9 @@ Model load_quantized(const TensorFile& file, const std::string& path, Model mode
     file_error(path, "metadata for ", model.classes, " classes, tensors for ",
                detect_classes(file.tensors, path));
 
-  const Graph unfolded = build_mobilevit(model.arch, model.classes, model.res);
+  Graph unfolded = build_mobilevit(model.arch, model.classes, model.res);
   model.parameters = parameter_count(unfolded);
-  model.graph = fold_batch_norm(unfolded);
+  model.graph = fold_batch_norm(std::move(unfolded));
   check_tensors(model.graph, file.tensors, path);
   try {
     validate(*model.plan, model.graph);
@@ -140,7 +140,8 @@ Model load_model(const std::string& path, std::optional<int> res) {
 Model generated_model(const Arch& arch, int classes, int res) {
   Graph graph = build_mobilevit(arch, classes, res);
   generate_weights(graph);
-  return {arch, classes, res, parameter_count(graph), fold_batch_norm(graph), std::nullopt, "", {}};
+  const std::int64_t parameters = parameter_count(graph);
+  return {arch, classes, res, parameters, fold_batch_norm(std::move(graph)), std::nullopt, "", {}};
 }
 
 void save_checkpoint(const std::string& path, const Model& model, const Graph& unfolded) {

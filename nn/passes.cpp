@@ -31,7 +31,7 @@ void scale_conv(const Graph& graph, const Node& conv, const Node& norm, Tensor& 
 
 }  // namespace
 
-Graph fold_batch_norm(const Graph& graph) {
+Graph fold_batch_norm(Graph graph) {
   const std::size_t count = graph.nodes.size();
   std::vector<int> readers(count, 0);
   for (const Node& node : graph.nodes)
@@ -61,14 +61,14 @@ Graph fold_batch_norm(const Graph& graph) {
     if (norm_of[i] >= 0) {
       auto& conv = std::get<Conv2d>(node.op);
       conv.bias = true;
-      Tensor weight = param(graph, graph.nodes[i], 0), bias({conv.out});
+      Tensor weight = std::move(graph.params[std::size_t(graph.nodes[i].params[0])].value), bias({conv.out});
       scale_conv(graph, graph.nodes[i], graph.nodes[std::size_t(norm_of[i])], weight, bias);
       add_param("weight", std::move(weight));
       add_param("bias", std::move(bias));
     } else {
       for (const int p : graph.nodes[i].params) {
         node.params.push_back(int(folded.params.size()));
-        folded.params.push_back(graph.params[std::size_t(p)]);
+        folded.params.push_back(std::move(graph.params[std::size_t(p)]));
       }
     }
     new_index[i] = int(folded.nodes.size());

@@ -9,6 +9,7 @@ namespace qhv {
 /// bias:
 ///   w' = w * f,  b' = bias + (b - mean) * f,  f = weight / sqrt(var + eps)       (per output channel)
 /// The convolution keeps its name and gains a bias; other BatchNorms stay. Blocks shrink accordingly.
-Graph fold_batch_norm(const Graph& graph);
+/// Weights are moved, not copied: give the graph away where it is not needed any more.
+Graph fold_batch_norm(Graph graph);
 
 }  // namespace qhv
