@@ -222,6 +222,16 @@ TEST_CASE("integer engine: what has no integer arithmetic is refused by name") {
   std::get<QParams>(wide.plan.layers[1].inputs[0].quantizer).qmax = 65535;
   CHECK(refusal(wide).starts_with("invalid_argument: [integer engine]"));
 
+  QuantizedGraph scale = quantized(graph);
+  std::get<QParams>(scale.plan.layers[1].inputs[0].quantizer).scale[0] = 1e-30f;
+  CHECK(refusal(scale).find("stem") != std::string::npos);
+
+  Graph deep;  // 70000 products of 255 and 127
+  linear(global_avg_pool(input(deep, {70000, 1, 1}), "pool"), "fc", 2);
+  deep.params[0].value = Tensor({2, 70000}, 1);
+  CHECK(refusal(quantized(deep)) ==
+        "invalid_argument: [integer engine] linear fc sums 70000 products, which could overflow 32 bits");
+
   const QuantizedGraph q = quantized(graph);
   const IntegerProgram program = lower(q.graph, q.plan);
   IntegerEngine engine(program, 2);

@@ -43,7 +43,9 @@ void gemm_tile(const IntegerGemmTask& t, const std::int8_t* weights, std::int64_
       const std::int64_t at = s * t.segment_stride + q * kQuad;
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) {
-        const __m512i x = _mm512_set1_epi32(*reinterpret_cast<const int*>(rows[i] + at));
+        std::int32_t quad;
+        std::memcpy(&quad, rows[i] + at, sizeof quad);
+        const __m512i x = _mm512_set1_epi32(quad);
 #pragma GCC unroll 4
         for (int p = 0; p < kPanels; ++p) acc[i][p] = _mm512_dpbusd_epi32(acc[i][p], x, w[p]);
       }
