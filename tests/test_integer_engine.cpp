@@ -140,6 +140,32 @@ TEST_CASE("integer engine: layer by layer the codes of the simulation") {
     }
 }
 
+TEST_CASE(
+    "integer engine: SiLU and additions that nothing can be fused with, and a map that is read in several "
+    "forms") {
+  Graph graph;
+  const Value x = input(graph, {3, 12, 12});
+  const Value a = conv2d(x, "a", 24, {.kernel = 3, .stride = 2, .pad = 1}, true), s = silu(a, "s");
+  const Value sum = add(a, s, "sum");
+  const Value joined = concat_axis({sum, silu(conv2d(s, "b", 8, {}, true), "t")}, "joined", 1);
+  linear(global_avg_pool(silu(conv2d(joined, "c", 20, {.kernel = 3, .pad = 1}, true), "u"), "pool"), "fc", 6);
+  for (std::size_t i = 0; i < graph.params.size(); ++i)
+    graph.params[i].value = random_tensor(graph.params[i].value.shape(), 30 + i, -0.5, 0.5);
+  const QuantizedGraph q = quantized(graph);
+  const auto layers = layer_by_layer(q, image_for(graph, 8));
+  CHECK(layers.size() == 5);  // a, s, joined, u, pool
+  for (const auto& [layer, agreement] : layers) {
+    CAPTURE(layer);
+    CHECK(agreement.further == 0);
+    CHECK(double(agreement.off_by_one) <= 0.02 * double(agreement.elements));
+  }
+  const IntegerProgram program = lower(q.graph, q.plan);
+  const Tensor logits = run(q.graph, image_for(graph, 8), fake_quant_hooks(q.graph, q.plan));
+  const TensorI32 codes = IntegerEngine(program, 1).run(image_for(graph, 8));
+  for (std::int64_t i = 0; i < codes.size(); ++i)
+    CHECK(near(codes[i] * program.logit_scale, double(logits[i]), 0.02));
+}
+
 TEST_CASE("integer engine: zero points of weights, by column, dense and depthwise") {
   const Graph graph = generated_model(*find_arch("mobilevit_xxs"), 5, 64).graph;
   QuantizedGraph q = quantized(graph);

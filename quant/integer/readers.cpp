@@ -156,7 +156,12 @@ const std::vector<Form>& Readers::forms(int node) {
   return forms_.emplace(node, std::move(result)).first->second;
 }
 
-const Form& Readers::input(Edge edge) const { return inputs_.at({edge.node, edge.slot}); }
+const Form& Readers::input(Edge edge) const {
+  const auto form = inputs_.find({edge.node, edge.slot});
+  if (form == inputs_.end())
+    unsupported(edge.node, concat("reads input ", edge.slot, " before it is computed"));
+  return form->second;
+}
 
 std::vector<StoredInput> Readers::inputs() const {
   std::vector<StoredInput> result;
