@@ -45,7 +45,8 @@ QuantizeOptions resolved(const Options& options) {
 void quantize(const Options& options, const GlobalOptions& global) {
   const QuantizeOptions how = resolved(options);
   const auto start = std::chrono::steady_clock::now();
-  Model model = load_float_model(options.model, options.image.res, global);
+  Model model = load_float_model(options.model, options.image.res);
+  select_engine(global, model);
   require_writable(options.out);
   if (!options.budget_plot.empty()) require_gnuplot();
   const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);

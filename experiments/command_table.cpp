@@ -65,8 +65,9 @@ std::vector<TableKey> wanted_rows(const Options& options, std::uint64_t seed) {
 }
 
 void table(const Options& options, const GlobalOptions& global) {
-  if (!global.engine.empty())
-    throw CLI::ValidationError("--engine", "table runs every model by the engine that it has");
+  if (!global.engine.empty() && !(global.engine == "int8" && options.comparison.calibration.full))
+    throw CLI::ValidationError("--engine",
+                               "table simulates quantised networks, or with --full runs them by int8");
   ComparisonOptions comparison = options.comparison;
   require_field(comparison.calibration.calib, "--calib");
   require_field(comparison.data, "--data");

@@ -43,7 +43,10 @@ std::int64_t quantized_bytes(const Model& model, const std::string& out) {
   return bytes;
 }
 
-std::string settings_text(const TableKey& key, const ComparisonOptions& options, const Subject& subject) {
+bool in_integers(const GlobalOptions& global) { return global.engine == "int8"; }
+
+std::string settings_text(const TableKey& key, const ComparisonOptions& options, const Subject& subject,
+                          const GlobalOptions& global) {
   const QuantizeOptions& how = options.calibration;
   std::string text;
   if (key.method != kFloatMethod)
@@ -51,6 +54,7 @@ std::string settings_text(const TableKey& key, const ComparisonOptions& options,
                   " signal=", how.signal ? signal_name(*how.signal) : "default",
                   " search=", flavour_name(how.flavour), " ");
   if (key.method != kFloatMethod && how.ends_bits) text += concat("ends=", *how.ends_bits, " ");
+  if (key.method != kFloatMethod && in_integers(global)) text += "engine=int8 ";
   if (key.method.find('+') != std::string::npos)
     text += concat("learn=", how.reconstruction_images, "x", how.iterations, " ");
   return text +
@@ -92,7 +96,7 @@ class Comparison {
 
  private:
   Subject load(const std::string& path) const {
-    Model model = load_float_model(path, options_.image.res, global_);
+    Model model = load_float_model(path, options_.image.res);
     const Preprocess preprocess = resolve_preprocess(options_.image, model, path);
     std::vector<Sample> samples = labelled_samples(options_.data, model.classes, options_.limit);
     return {std::move(model), preprocess, std::move(samples)};
@@ -101,7 +105,7 @@ class Comparison {
   void check_settings(const TableKey& key) const {
     const TableRow* row = find_row(rows_, key);
     if (!row) return;
-    const std::string settings = settings_text(key, options_, subjects_.at(key.model));
+    const std::string settings = settings_text(key, options_, subjects_.at(key.model), global_);
     if (row->settings != settings)
       file_error(options_.out, "line ", line_number(rows_, *row), ": was measured with \"", row->settings,
                  "\", not \"", settings, "\"; other settings need another file");
@@ -118,7 +122,7 @@ class Comparison {
     TableRow row;
     row.key = key;
     row.arch = subject.model.arch.name;
-    row.settings = settings_text(key, options_, subject);
+    row.settings = settings_text(key, options_, subject, global_);
     if (key.method == kFloatMethod) {
       row.bytes = std::int64_t(std::filesystem::file_size(key.model));
       measure(row, subject.model, subject, report);
@@ -126,7 +130,8 @@ class Comparison {
       return row;
     }
     const auto start = std::chrono::steady_clock::now();
-    const Model quantized = quantized_by(key, subject, report);
+    Model quantized = quantized_by(key, subject, report);
+    quantized.in_integers = in_integers(global_);
     row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     row.bytes = quantized_bytes(quantized, options_.out);
     measure(row, quantized, subject, report);

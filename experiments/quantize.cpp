@@ -126,10 +126,9 @@ std::string method_help() {
                        kBestRecipe);
 }
 
-Model load_float_model(const std::string& path, std::optional<int> res, const GlobalOptions& global) {
+Model load_float_model(const std::string& path, std::optional<int> res) {
   Model model = load_model(path, res);
   if (model.plan) file_error(path, "is quantised already; a float checkpoint is needed");
-  select_engine(global, model);
   return model;
 }
 

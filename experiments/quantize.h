@@ -42,8 +42,8 @@ std::vector<std::string> methods_meant(const std::vector<std::string>& words);
 /// "One of", and a line with the name and the summary of each method.
 std::string method_help();
 
-/// load_model, and check that the model is a float one that --engine allows.
-Model load_float_model(const std::string& path, std::optional<int> res, const GlobalOptions& global);
+/// load_model, and check that the model is a float one.
+Model load_float_model(const std::string& path, std::optional<int> res);
 
 /// The images that `seed` draws. Throws std::runtime_error that begins with the folder if there are too few.
 std::vector<std::string> calibration_paths(const QuantizeOptions& options, std::uint64_t seed);

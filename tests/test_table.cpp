@@ -230,6 +230,13 @@ TEST_CASE("table: a full network is another row than a partial one") {
   CHECK(rows[1][kScope] == "partial");
   CHECK(rows[2][kScope] == "full");
   CHECK(std::stoi(rows[2][kBytes]) > std::stoi(rows[1][kBytes]));  // more of a plan
+
+  // By the integer engine it is a row of other settings, of another file.
+  place.fails("--engine int8 " + command + " --full", {"t.csv: line 4", "engine=int8"});
+  const std::string other = concat("--engine int8 ", kCommand, "--methods minmax --bits 8/8 --out i.csv");
+  const json integers = place.result(other + " --full").at("rows");
+  CHECK(integers[1].at("engine") == "int8");
+  place.is_wrong_usage(other, "--engine");
 }
 
 TEST_CASE("table: rows of other settings are refused and left as they are") {
