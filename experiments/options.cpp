@@ -61,12 +61,15 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
   app.add_option("--seed", options.seed, "Seed of everything that is drawn at random (default 0)");
   app.add_flag("--quiet", options.quiet, "No progress, no report");
   app.add_option("--json", options.json, "Write the result to this file, for machines")->option_text("FILE");
-  app.add_option("--engine", options.engine, "Insist on an engine instead of taking the model's")
+  app.add_option(
+         "--engine", options.engine,
+         "Insist on an engine instead of taking the model's: float32, or of a quantised model fake-quant, "
+         "which simulates it (its default), or int8, integers alone, for plans made with --full")
       ->check(CLI::IsMember({"float32", "fake-quant", "int8"}));
   app.add_option("--kernels", options.kernels,
                  "Insist on the executor's kernels (avx512, avx2, portable), or on the reference interpreter "
                  "(reference; or with these matrix products: packed, onednn, openblas, "
-                 "ref)");
+                 "ref); of int8: vnni, avx2, ref");
 }
 
 void select_kernels(GlobalOptions& options) {
