@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "quant/integer/round_up.h"
+
 namespace qhv {
 namespace {
 
@@ -19,14 +21,12 @@ class Pieces {
   }
   template <typename T>
   static std::int64_t size_of(std::int64_t count) {
-    return (count * std::int64_t(sizeof(T)) + kSlack + 63) / 64 * 64;
+    return aligned_bytes(count * std::int64_t(sizeof(T)) + kSlack);
   }
 
  private:
   std::uint8_t* next_;
 };
-
-std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 std::int64_t packed_size(std::int64_t depth, std::int64_t columns) {
   return round_up(columns, kPanelColumns) * round_up(depth, kQuad);

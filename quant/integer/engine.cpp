@@ -5,6 +5,7 @@
 
 #include "quant/integer/attend_codes.h"
 #include "quant/integer/normalizer.h"
+#include "quant/integer/round_up.h"
 #include "quant/integer/store.h"
 #include "tensor/vectorize.h"
 
@@ -13,8 +14,6 @@ namespace {
 
 constexpr std::int64_t kBlockSums = 8192;  // of a block: they stay in the cache until they are stored
 constexpr std::int64_t kTile = 8;
-
-std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 /// Rows of a block of `columns` sums.
 std::int64_t block_rows(std::int64_t columns) {
@@ -25,7 +24,7 @@ std::int64_t sums_stride(const MultiplyCodes& op) { return op.weights.panels * k
 
 /// Bytes of scratch memory for blocks of sums, [rows][stride], and storing them.
 std::int64_t block_scratch(std::int64_t rows, std::int64_t stride) {
-  return round_up(rows * stride * 4, 64) + kSlack + store_scratch(rows * stride);
+  return aligned_bytes(rows * stride * 4) + kSlack + store_scratch(rows * stride);
 }
 
 /// The codes of a row of one channel, `stride` apart.
@@ -81,7 +80,7 @@ struct IntegerEngine::Run {
   };
   Block block(int thread, std::int64_t rows, std::int64_t stride) const {
     std::uint8_t* mine = scratch + thread * scratch_size;
-    return {reinterpret_cast<std::int32_t*>(mine), mine + round_up(rows * stride * 4, 64) + kSlack};
+    return {reinterpret_cast<std::int32_t*>(mine), mine + aligned_bytes(rows * stride * 4) + kSlack};
   }
 
   /// compute(image, first row, count, sums) for blocks of rows, and stores each.
@@ -320,8 +319,7 @@ IntegerEngine::IntegerEngine(const IntegerProgram& program, std::int64_t batch, 
     : program_(program), kernels_(kernels), batch_(batch), pool_(threads), scratch_size_(0) {
   require(batch > 0, "integer engine", "a batch of ", batch);
   for (const IntegerStep& step : program.steps)
-    scratch_size_ =
-        std::max(scratch_size_, round_up(std::visit(ScratchSize{}, step.op), std::int64_t(kCacheLine)));
+    scratch_size_ = std::max(scratch_size_, aligned_bytes(std::visit(ScratchSize{}, step.op)));
   arena_ = Aligned<std::uint8_t>(program.arena_size * batch);
   scratch_ = Aligned<std::uint8_t>(scratch_size_ * threads);
   for (std::int64_t image = 0; image < batch; ++image) {

@@ -8,12 +8,14 @@
 #include "nn/shapes.h"
 #include "quant/integer/columns.h"
 #include "quant/integer/lower_attention.h"
+#include "quant/integer/round_up.h"
 #include "quant/integer/weight_codes.h"
 
 namespace qhv {
 namespace {
 
 constexpr double kNormalizedUnit = 0x1p-16, kResizedUnit = 0x1p-7;
+
 class Lowering {
  public:
   Lowering(const Graph& graph, const QuantPlan& plan)
@@ -33,7 +35,7 @@ class Lowering {
       std::visit(*this, node().op);
     }
     program_.outputs = shapes_.back()[1];
-    for (Buffer& b : program_.buffers) b.size = (b.size + kSlack + 63) / 64 * 64;
+    for (Buffer& b : program_.buffers) b.size = aligned_bytes(b.size + kSlack);
     program_.arena_size = place_buffers(program_.buffers, lifetimes());
     if (inputs) *inputs = readers_.inputs();
     return std::move(program_);

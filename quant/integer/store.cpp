@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 
+#include "quant/integer/round_up.h"
+
 namespace qhv {
 namespace {
 
@@ -58,8 +60,6 @@ struct Writer {
     assert(false);  // no logits behind SiLU
   }
 };
-
-std::int64_t aligned_bytes(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace
 

@@ -1,6 +1,6 @@
-// Compiled for CPUs with AVX2; see integer_rows.h for what each kernel computes. The compiler makes vectors
-// of most of it; products are written out, in 16-bit lanes, because the instruction for bytes (vpmaddubsw)
-// saturates.
+// Compiled for CPUs with AVX2; see integer_rows.h for what each kernel computes. Products are made in 16-bit
+// lanes, because the instruction for bytes (vpmaddubsw) saturates, and products of 64 bits in even and odd
+// lanes; what is not written out here the compiler makes vectors of.
 #include <cstring>
 #include <immintrin.h>
 
