@@ -58,7 +58,6 @@ struct ScratchSize {
 
 /// One evaluation: a visitor of the steps' first halves.
 struct IntegerEngine::Run {
-  const IntegerProgram& program;
   const IntegerKernels& kernels;
   ThreadPool& pool;
   const std::vector<std::vector<std::int64_t>>& places;
@@ -335,8 +334,7 @@ TensorI32 IntegerEngine::run(const Tensor& x, const std::function<void(std::size
   require(x.shape() == expected, "integer engine", "input ", x.shape(), " instead of ", expected);
   require(x.dim(0) >= 1 && x.dim(0) <= batch_, "integer engine", x.dim(0), " images in a batch of up to ",
           batch_);
-  Run run{program_,        kernels_,      pool_,    places_, arena_.data(),
-          scratch_.data(), scratch_size_, x.dim(0), x.data()};
+  Run run{kernels_, pool_, places_, arena_.data(), scratch_.data(), scratch_size_, x.dim(0), x.data()};
   for (std::size_t i = 0; i < program_.steps.size(); ++i) {
     run.step = &program_.steps[i];
     std::visit(run, run.step->op);

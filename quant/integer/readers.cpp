@@ -90,7 +90,7 @@ void Readers::find_attention() {
       Encoding rows = encoding({match->scores, 0}, match->width);
       rows.append(encoding({match->scores, 1}, match->width));
       rows.append(encoding({match->context, 1}, match->width));
-      add_group({*match, false, std::move(rows)}, i);
+      add_group({*match, std::move(rows)}, i);
     } else if (std::holds_alternative<Mul>(node.op)) {
       const auto match = match_separable_attention(graph_, i);
       if (!match) continue;  // the inner product
@@ -101,7 +101,7 @@ void Readers::find_attention() {
       Encoding values = encoding({i, 0}, match->width);
       values.lo = values.zero;  // ReLU
       rows.append(values);
-      add_group({*match, true, std::move(rows)}, i);
+      add_group({*match, std::move(rows)}, i);
     }
   }
 }

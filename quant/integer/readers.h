@@ -17,7 +17,6 @@ namespace qhv {
 /// Attention as a single step: the pattern, and the encoding of the joint projection's rows.
 struct AttentionGroup {
   AttentionMatch match;
-  bool separable = false;
   Encoding projection;
 };
 
