@@ -1,10 +1,12 @@
-// The adjoints of the convolution, in the same three ways as conv.cpp.
+// The adjoints of the convolution, in the same three ways as conv.cpp, and in float a fourth one: by
+// Winograd's tiles where they suit. The convolution itself keeps to the direct sum, which is exact for codes.
 #include <algorithm>
 
 #include "tensor/conv_windows.h"
 #include "tensor/depthwise.h"
 #include "tensor/gemm.h"
 #include "tensor/loops.h"
+#include "tensor/winograd.h"
 
 namespace qhv {
 namespace {
@@ -42,6 +44,13 @@ ConvSizes backward_sizes(const char* op, const Shape& dy, const Shape& x, const 
 
 Tensor conv2d_backward_input(const Tensor& dy, const Tensor& w, const Shape& x_shape, const ConvGeometry& g) {
   const ConvSizes s = backward_sizes("conv2d_backward_input", dy.shape(), x_shape, w.shape(), g);
+#ifndef QHV_DOUBLE
+  if (suits_winograd(g, s.channels, s.group_out, s.height, s.width)) {
+    Tensor dx = Tensor::uninitialized(x_shape);
+    winograd_backward_input(dy, w, dx, s);
+    return dx;
+  }
+#endif
   const bool gathered = !s.pointwise && !s.depthwise;
   Tensor dx = gathered ? Tensor(x_shape) : Tensor::uninitialized(x_shape);
   if (s.depthwise) {
@@ -79,6 +88,12 @@ Tensor conv2d_backward_weight(const Tensor& dy, const Tensor& x, const ConvGeome
     depthwise_backward_weight(dy, x, dw, s, g);
     return dw;
   }
+#ifndef QHV_DOUBLE
+  if (suits_winograd(g, s.channels, s.group_out, s.height, s.width)) {
+    winograd_backward_weight(dy, x, dw, s);
+    return dw;
+  }
+#endif
   const std::int64_t rows = strip_rows(s);
   Tensor columns = s.pointwise ? Tensor() : Tensor::uninitialized({s.window, rows * s.out_width});
   for (std::int64_t i = 0; i < s.batch * g.groups; ++i) {

@@ -1,4 +1,5 @@
-// What the convolution and its adjoints share; internal to conv.cpp and conv_backward.cpp.
+// What the convolution and its adjoints share; internal to conv.cpp, conv_backward.cpp and what they
+// call (depthwise.h, winograd.h).
 #pragma once
 
 #include <algorithm>

@@ -52,18 +52,6 @@ class Scratch {
   AlignedFloats floats_;
 };
 
-/// dst[c * dst_stride + r] = src[r * src_stride + c]
-void transpose(const FloatKernels& kernels, const float* src, std::int64_t src_stride, std::int64_t rows,
-               std::int64_t columns, float* dst, std::int64_t dst_stride) {
-  constexpr std::int64_t kRows = 64;
-  std::array<std::int32_t, kRows> offsets;
-  for (std::int64_t i = 0; i < std::min(rows, kRows); ++i)
-    offsets[std::size_t(i)] = std::int32_t(i * src_stride);
-  for (std::int64_t row = 0; row < rows; row += kRows)
-    kernels.transpose(src + row * src_stride, offsets.data(), std::min(kRows, rows - row), columns, dst + row,
-                      dst_stride);
-}
-
 /// The vectors of a panel with which the fewest rows are computed that are not stored.
 int panel_vectors(const FloatKernels& kernels, std::int64_t rows, std::int64_t columns) {
   const auto computed = [&](int vectors) {
@@ -112,7 +100,7 @@ class PackedPanels {
   void pack_turned(std::int64_t k, std::int64_t depth, std::int64_t start, int columns, float* dst,
                    int width) {
     if (columns < width) std::fill_n(dst, depth * width, 0.0f);
-    transpose(kernels_, b_.at(k, start), b_.stride, columns, depth, dst, width);
+    transpose_matrix(kernels_, b_.at(k, start), b_.stride, columns, depth, dst, width);
   }
   static Scratch& scratch() {
     static thread_local Scratch scratch;
@@ -168,7 +156,7 @@ void multiply(const FloatKernels& kernels, const Operand& a, const Operand& b, c
     if (a.transposed) {
       task.src_stride = aligned_size(depth);
       float* rows = scratch.get(a.rows * task.src_stride);
-      transpose(kernels, a.at(0, k), a.stride, depth, a.rows, rows, task.src_stride);
+      transpose_matrix(kernels, a.at(0, k), a.stride, depth, a.rows, rows, task.src_stride);
       task.src = rows;
     }
     for (std::int64_t start = 0; start < b.columns; start += panels.columns()) {
@@ -181,6 +169,17 @@ void multiply(const FloatKernels& kernels, const Operand& a, const Operand& b, c
 
 }  // namespace
 
+void transpose_matrix(const FloatKernels& kernels, const float* src, std::int64_t src_stride,
+                      std::int64_t rows, std::int64_t columns, float* dst, std::int64_t dst_stride) {
+  constexpr std::int64_t kRows = 64;
+  std::array<std::int32_t, kRows> offsets;
+  for (std::int64_t i = 0; i < std::min(rows, kRows); ++i)
+    offsets[std::size_t(i)] = std::int32_t(i * src_stride);
+  for (std::int64_t row = 0; row < rows; row += kRows)
+    kernels.transpose(src + row * src_stride, offsets.data(), std::min(kRows, rows - row), columns, dst + row,
+                      dst_stride);
+}
+
 void gemm_packed(const FloatKernels& kernels, const GemmShape& s, const float* a, const float* b, float* c) {
   const Operand left{a, s.m, s.k, s.a_stride, s.transpose_a}, right{b, s.k, s.n, s.b_stride, s.transpose_b};
   const std::int64_t direct = s.transpose_a * s.m * s.k + s.transpose_b * s.k * s.n,
@@ -190,10 +189,10 @@ void gemm_packed(const FloatKernels& kernels, const GemmShape& s, const float* a
 
   static thread_local Scratch scratch;
   float* result = scratch.get(s.m * s.n);
-  if (s.accumulate) transpose(kernels, c, s.c_stride, s.m, s.n, result, s.m);
+  if (s.accumulate) transpose_matrix(kernels, c, s.c_stride, s.m, s.n, result, s.m);
   multiply(kernels, transposed(right), transposed(left),
            {result, s.m, s.accumulate, s.row_bias, s.column_bias});
-  transpose(kernels, result, s.m, s.n, s.m, c, s.c_stride);
+  transpose_matrix(kernels, result, s.m, s.n, s.m, c, s.c_stride);
 }
 
 void gemm_packed(const GemmShape& shape, const float* a, const float* b, float* c) {

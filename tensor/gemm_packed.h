@@ -12,4 +12,8 @@ namespace qhv {
 void gemm_packed(const FloatKernels& kernels, const GemmShape& shape, const float* a, const float* b,
                  float* c);
 
+/// dst[c * dst_stride + r] = src[r * src_stride + c]
+void transpose_matrix(const FloatKernels& kernels, const float* src, std::int64_t src_stride,
+                      std::int64_t rows, std::int64_t columns, float* dst, std::int64_t dst_stride);
+
 }  // namespace qhv

@@ -5,7 +5,6 @@
 #include "nn/executor/attend.h"
 #include "nn/executor/inverted_residual.h"
 #include "nn/executor/program.h"
-#include "nn/executor/winograd.h"
 #include "nn/passes.h"
 #include "nn/shapes.h"
 
@@ -315,7 +314,8 @@ class Compiler {
     const ConvGeometry& g = op.geometry;
     Place x = places_[std::size_t(node().inputs[0])];
     // Sums of rounded values stay what they are: exact, or nearly so.
-    if (x.pad == 0 && !x.patch && suits_winograd(op, x.height, x.width) && !rounding_of(current_, 0))
+    if (x.pad == 0 && !x.patch && suits_winograd(op.geometry, op.in, op.out, x.height, x.width) &&
+        !rounding_of(current_, 0))
       return winograd(op);
     if (x.pad == 0 || x.pad != g.pad) x = rounded(source(0), 0);  // otherwise it is the network's input
     const Place y{-1, conv_extent(x.height, g), conv_extent(x.width, g), op.out, x.patch};
@@ -341,7 +341,7 @@ class Compiler {
   void winograd(const Conv2d& op) {
     const Place x = source(0);
     WinogradConv step =
-        winograd_step(*program_.kernels, param(0), op.bias ? &param(1) : nullptr, x.height, x.width);
+        winograd_conv(*program_.kernels, param(0), op.bias ? &param(1) : nullptr, x.height, x.width);
     step.activation = fuse_silu();
     need_scratch(winograd_scratch(step));
     Place y = x;

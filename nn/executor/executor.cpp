@@ -5,7 +5,6 @@
 
 #include "nn/executor/attend.h"
 #include "nn/executor/inverted_residual.h"
-#include "nn/executor/winograd.h"
 
 namespace qhv {
 
@@ -125,10 +124,10 @@ struct Executor::Run {
   }
 
   void operator()(const WinogradConv& op) const {
-    const std::int64_t blocks = winograd_blocks(op), area = op.height * op.width;
+    const std::int64_t blocks = winograd_blocks(op.height, op.width), area = op.height * op.width;
     pool.run(batch * blocks, [&](std::int64_t item, int thread) {
       const std::int64_t image = item / blocks;
-      winograd_block(op, kernels, item % blocks, src() + image * area * op.channels,
+      convolve_block(op, kernels, item % blocks, src() + image * area * op.channels,
                      dst() + image * area * op.bias.size(), scratch + thread * program.scratch_size);
     });
   }

@@ -24,6 +24,7 @@
 #include "nn/graph.h"
 #include "nn/run.h"
 #include "tensor/kernels/packed_matrix.h"
+#include "tensor/winograd.h"
 
 namespace qhv {
 
@@ -59,14 +60,6 @@ struct Multiply {
   std::int64_t rows = 0, src_stride = 0, src_size = 0;  // src_size: floats of an image of the source
   std::vector<std::int32_t> src_rows = {};              // or none: rows follow each other
   std::int64_t segments = 1, segment_stride = 0;
-  Activation activation = Activation::kNone;
-};
-
-/// A 3x3 convolution with padding 1 (winograd.h).
-struct WinogradConv {
-  std::vector<PackedMatrix> weights;  // [channels, out] for each of the 16 positions of a window
-  AlignedFloats bias;                 // [out]
-  std::int64_t channels = 0, height = 0, width = 0;
   Activation activation = Activation::kNone;
 };
 

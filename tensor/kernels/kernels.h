@@ -87,6 +87,9 @@ struct FloatKernels {
   void (*winograd_gather)(const WinogradTiles&, const float* products, const float* bias, Activation,
                           float* map);
 
+  /// The adjoint of its sums: A dy A^T of the tiles of a map, dst [16, tiles, channels].
+  void (*winograd_gather_backward)(const WinogradTiles&, const float* map, float* dst);
+
   void (*silu)(const float* src, float* dst, std::int64_t count);
   /// dx[i] *= the derivative of silu at x[i]
   void (*silu_backward)(const float* x, float* dx, std::int64_t count);

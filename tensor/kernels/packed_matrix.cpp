@@ -1,6 +1,7 @@
 #include "tensor/kernels/packed_matrix.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "tensor/check.h"
 
@@ -32,22 +33,40 @@ std::int64_t packed_size(const FloatKernels& kernels, const std::vector<GemmPane
   return size;
 }
 
-PackedMatrix pack_matrix(const FloatKernels& kernels, std::int64_t depth, std::int64_t columns,
-                         const std::function<float(std::int64_t, std::int64_t)>& weight, const float* bias) {
+namespace {
+
+/// `bias` may be null; fill(panel, weights) writes the rows of a panel.
+PackedMatrix packed(const FloatKernels& kernels, std::int64_t depth, std::int64_t columns, const float* bias,
+                    const std::function<void(const GemmPanel&, float* weights)>& fill) {
   PackedMatrix matrix{depth, columns, panels_of(kernels, columns), AlignedFloats()};
   matrix.data = AlignedFloats(packed_size(kernels, matrix.panels, depth + 1));
   float* next = matrix.data.data();
   for (GemmPanel& panel : matrix.panels) {
-    panel.bias = next;
-    for (int c = 0; c < panel.columns; ++c) next[c] = bias ? bias[panel.start + c] : 0;
-    next += panel.vectors * kernels.lanes;
+    if (bias) std::copy_n(bias + panel.start, panel.columns, next);
+    panel.bias = std::exchange(next, next + panel.vectors * kernels.lanes);
   }
   for (GemmPanel& panel : matrix.panels) {
-    panel.weights = next;
-    for (std::int64_t k = 0; k < depth; ++k, next += panel.vectors * kernels.lanes)
-      for (int c = 0; c < panel.columns; ++c) next[c] = weight(k, panel.start + c);
+    fill(panel, next);
+    panel.weights = std::exchange(next, next + depth * panel.vectors * kernels.lanes);
   }
   return matrix;
+}
+
+}  // namespace
+
+PackedMatrix pack_matrix(const FloatKernels& kernels, std::int64_t depth, std::int64_t columns,
+                         const std::function<float(std::int64_t, std::int64_t)>& weight, const float* bias) {
+  return packed(kernels, depth, columns, bias, [&](const GemmPanel& panel, float* row) {
+    for (std::int64_t k = 0; k < depth; ++k, row += panel.vectors * kernels.lanes)
+      for (int c = 0; c < panel.columns; ++c) row[c] = weight(k, panel.start + c);
+  });
+}
+
+PackedMatrix pack_matrix(const FloatKernels& kernels, std::int64_t depth, std::int64_t columns,
+                         const float* src) {
+  return packed(kernels, depth, columns, nullptr, [&](const GemmPanel& panel, float* weights) {
+    kernels.pack(src + panel.start, columns, depth, panel.columns, panel.columns, weights);
+  });
 }
 
 }  // namespace qhv

@@ -30,4 +30,8 @@ PackedMatrix pack_matrix(const FloatKernels& kernels, std::int64_t depth, std::i
                          const std::function<float(std::int64_t k, std::int64_t column)>& weight,
                          const float* bias);
 
+/// The matrix that lies at src, row by row; without a bias.
+PackedMatrix pack_matrix(const FloatKernels& kernels, std::int64_t depth, std::int64_t columns,
+                         const float* src);
+
 }  // namespace qhv

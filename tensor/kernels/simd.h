@@ -25,6 +25,7 @@ constexpr FloatKernels table_of(const char* name, bool (*is_supported)()) {
                      .depthwise = depthwise,
                      .winograd_scatter = winograd_scatter,
                      .winograd_gather = winograd_gather,
+                     .winograd_gather_backward = winograd_gather_backward,
                      .silu = silu,
                      .silu_backward = silu_backward,
                      .add = add,

@@ -84,3 +84,27 @@ void winograd_gather(const WinogradTiles& t, const float* products, const float*
     });
   }
 }
+
+/// Each line of four is (a, a + b, a - b, -b) of two elements.
+void winograd_gather_backward(const WinogradTiles& t, const float* map, float* dst) {
+  const std::int64_t across = (t.width + 1) / 2, plane = (t.end - t.begin) * t.channels;
+  for (std::int64_t tile = t.begin; tile < t.end; ++tile, dst += t.channels) {
+    const std::int64_t top = tile / across * 2, left = tile % across * 2;
+    const float* first = map + (top * t.width + left) * t.channels;
+    const bool below = top + 1 < t.height, beside = left + 1 < t.width;
+    for_vectors(t.channels, [&](std::int64_t c, auto get, auto put) {
+      const Vector a = get(first + c), b = beside ? get(first + t.channels + c) : Vector{},
+                   d = below ? get(first + t.width * t.channels + c) : Vector{},
+                   e = below && beside ? get(first + (t.width + 1) * t.channels + c) : Vector{};
+      const Vector left_column[4] = {a, a + d, a - d, -d}, right_column[4] = {b, b + e, b - e, -e};
+#pragma GCC unroll 4
+      for (int y = 0; y < 4; ++y) {
+        float* row = dst + 4 * y * plane + c;
+        put(row, left_column[y]);
+        put(row + plane, left_column[y] + right_column[y]);
+        put(row + 2 * plane, left_column[y] - right_column[y]);
+        put(row + 3 * plane, -right_column[y]);
+      }
+    });
+  }
+}
