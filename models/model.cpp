@@ -36,7 +36,7 @@ Model read_header(const TensorFile& file, const std::string& path) {
       file_error(path, "is for images of ", model.res, " pixels");
     if (!header.at("preprocess").empty()) model.preprocess = header.at("preprocess").dump();
     if (header.contains("labels")) model.labels = header.at("labels").get<std::vector<std::string>>();
-    if (header.contains("plan")) model.plan = plan_from_json(header.at("plan").dump(), path);
+    if (header.contains("plan")) model.plan = plan_from_json(header.at("plan"), path);
   } catch (const json::exception& error) {
     file_error(path, "malformed metadata (", error.what(), ")");
   }
@@ -172,7 +172,7 @@ void save_quantized(const std::string& path, const Model& model) {
     }
   }
   json header = header_of(model);
-  header["plan"] = json::parse(plan_to_json(*model.plan));
+  header["plan"] = plan_to_json(*model.plan);
   file.metadata.emplace(kMetadataKey, header.dump());
   write_safetensors(path, file);
 }

@@ -94,22 +94,6 @@ std::vector<int> nodes_that(const Graph& graph, bool (*are)(const Node&)) {
   return nodes;
 }
 
-json to_json(const ReconstructionTrace& trace) {
-  json pieces = json::array();
-  for (const PieceTrace& p : trace.pieces)
-    pieces.push_back({{"name", p.name},
-                      {"before", p.before},
-                      {"corrected", p.corrected},
-                      {"after", p.after},
-                      {"flipped", p.flipped},
-                      {"free", p.free},
-                      {"regularizer", p.regularizer},
-                      {"iterations", p.iterations},
-                      {"kept", p.kept},
-                      {"diverged", p.diverged}});
-  return {{"kind", trace.kind}, {"images", trace.images}, {"pieces", pieces}};
-}
-
 ReconstructionTrace reconstruction_trace(const json& j) {
   ReconstructionTrace trace{j.at("kind"), j.at("images"), {}};
   for (const json& p : j.at("pieces"))
@@ -132,9 +116,23 @@ bool is_depthwise(const Node& node) {
   return conv && conv->geometry.groups > 1 && conv->geometry.groups == conv->in && conv->in == conv->out;
 }
 
-std::string reconstruction_to_json(const ReconstructionTrace& trace) { return to_json(trace).dump(); }
+json reconstruction_to_json(const ReconstructionTrace& trace) {
+  json pieces = json::array();
+  for (const PieceTrace& p : trace.pieces)
+    pieces.push_back({{"name", p.name},
+                      {"before", p.before},
+                      {"corrected", p.corrected},
+                      {"after", p.after},
+                      {"flipped", p.flipped},
+                      {"free", p.free},
+                      {"regularizer", p.regularizer},
+                      {"iterations", p.iterations},
+                      {"kept", p.kept},
+                      {"diverged", p.diverged}});
+  return {{"kind", trace.kind}, {"images", trace.images}, {"pieces", pieces}};
+}
 
-std::string plan_to_json(const QuantPlan& plan) {
+json plan_to_json(const QuantPlan& plan) {
   json layers = json::array();
   for (const LayerPlan& layer : plan.layers) {
     json inputs = json::array();
@@ -155,13 +153,12 @@ std::string plan_to_json(const QuantPlan& plan) {
                   {"search", plan.made.search}};
   json j{{"method", plan.method}, {"wbits", plan.wbits}, {"abits", plan.abits},
          {"full", plan.full},     {"made", made},        {"layers", layers}};
-  if (plan.reconstruction.kind != "none") j["reconstruction"] = to_json(plan.reconstruction);
-  return j.dump();
+  if (plan.reconstruction.kind != "none") j["reconstruction"] = reconstruction_to_json(plan.reconstruction);
+  return j;
 }
 
-QuantPlan plan_from_json(const std::string& text, const std::string& where) {
+QuantPlan plan_from_json(const json& j, const std::string& where) {
   try {
-    const json j = json::parse(text);
     QuantPlan plan{j.at("method"), j.at("wbits"), j.at("abits"), {}, j.at("full")};
     const json& made = j.at("made");
     plan.made = {made.at("images"), made.at("seed"), made.at("signal"), made.at("search")};

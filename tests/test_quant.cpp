@@ -1,6 +1,7 @@
 #include <cmath>
 #include <doctest/doctest.h>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "nn/build.h"
 #include "nn/passes.h"
@@ -269,10 +270,10 @@ TEST_CASE("a plan survives JSON exactly, and a malformed one is an error") {
                        .plan;
   plan.layers[0].sqnr_db = kInf;
   CHECK(plan_from_json(plan_to_json(plan), "p") == plan);
-  for (const char* text : {"", "[]", "{}", "{\"method\":1,\"wbits\":8,\"abits\":8,\"layers\":[]}",
+  for (const char* text : {"null", "[]", "{}", "{\"method\":1,\"wbits\":8,\"abits\":8,\"layers\":[]}",
                            "{\"method\":\"m\",\"wbits\":8,\"abits\":8,\"layers\":[{}]}"})
     CHECK(test::error_of([&] {
-            plan_from_json(text, "file");
+            plan_from_json(nlohmann::json::parse(text), "file");
           }).starts_with("runtime_error: file: malformed plan"));
 }
 
