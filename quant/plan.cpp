@@ -200,7 +200,7 @@ void validate(const QuantPlan& plan, const Graph& graph) {
       require(layer.equalization.empty(), layer.node, "equalization without a weight");
       continue;
     }
-    const Shape& weight = graph.params[std::size_t(node.params[0])].value.shape();
+    const Shape weight = parameter_shapes(node.op)[0].second;
     validate(uniform(layer.weight->quantizer, layer.node + ", weight"), weight, layer.node + ", weight");
     require(layer.equalization.empty() || std::int64_t(layer.equalization.size()) == weight[1], layer.node,
             layer.equalization.size(), " factors of equalization for ", weight[1], " input channels");
