@@ -1,6 +1,8 @@
 #include "quant/plan.h"
 
+#include <charconv>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -19,11 +21,27 @@ double decibels(const json& value) {
   return value.is_null() ? std::numeric_limits<double>::infinity() : value.get<double>();
 }
 
+/// The number with the fewest digits that is read as this float. As the double that it is it had 17, and most
+/// of a plan are scales.
+json shortest(float x) {
+  char text[32];
+  const char* end = std::to_chars(text, std::end(text), x).ptr;
+  double shorter = 0;
+  std::from_chars(text, end, shorter);
+  return float(shorter) == x ? shorter : double(x);
+}
+
+json shortest(const std::vector<float>& values) {
+  json list = json::array();
+  for (const float x : values) list.push_back(shortest(x));
+  return list;
+}
+
 struct ToJson {
   json operator()(const Unquantized&) const { return {{"kind", "float"}}; }
   json operator()(const QParams& q) const {
-    return {{"kind", "uniform"}, {"scale", q.scale}, {"zero_point", q.zero_point},
-            {"axis", q.axis},    {"group", q.group}, {"qmin", q.qmin},
+    return {{"kind", "uniform"}, {"scale", shortest(q.scale)}, {"zero_point", q.zero_point},
+            {"axis", q.axis},    {"group", q.group},           {"qmin", q.qmin},
             {"qmax", q.qmax}};
   }
   json operator()(const TwinUniform& q) const {
@@ -139,7 +157,7 @@ json plan_to_json(const QuantPlan& plan) {
     for (const TensorPlan& input : layer.inputs) inputs.push_back(to_json(input));
     json j{{"node", layer.node}, {"op", layer.op}, {"inputs", inputs}, {"sqnr_db", decibels(layer.sqnr_db)}};
     if (layer.weight) j["weight"] = to_json(*layer.weight);
-    if (!layer.equalization.empty()) j["equalization"] = layer.equalization;
+    if (!layer.equalization.empty()) j["equalization"] = shortest(layer.equalization);
     if (layer.score)
       j["score"] = {{"before", layer.score->before},
                     {"after", layer.score->after},

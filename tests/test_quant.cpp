@@ -269,7 +269,13 @@ TEST_CASE("a plan survives JSON exactly, and a malformed one is an error") {
                                   {.images = images, .wbits = 6, .abits = 7, .threads = 1})
                        .plan;
   plan.layers[0].sqnr_db = kInf;
-  CHECK(plan_from_json(plan_to_json(plan), "p") == plan);
+  auto& scale = std::get<QParams>(plan.layers[0].inputs[0].quantizer).scale[0];
+  for (const float value : {0.1f, 1e-38f, 3.4e38f, std::nextafter(1.0f, 2.0f)}) {
+    scale = value;
+    CHECK(plan_from_json(plan_to_json(plan), "p") == plan);
+  }
+  scale = 0.1f;  // written with as few digits as there can be
+  CHECK(plan_to_json(plan).at("layers").at(0).at("inputs").at(0).at("scale").dump() == "[0.1]");
   for (const char* text : {"null", "[]", "{}", "{\"method\":1,\"wbits\":8,\"abits\":8,\"layers\":[]}",
                            "{\"method\":\"m\",\"wbits\":8,\"abits\":8,\"layers\":[{}]}"})
     CHECK(test::error_of([&] {
