@@ -59,16 +59,16 @@ void print_times(const char* what, const Times& t, double forward_ms) {
 /// own.
 enum class Sharing { kInside, kImages };
 
-/// A forward pass of a batch.
+/// A forward pass of a batch x; where threads have images of their own, x is one image, taken `batch` times.
 class Forward {
  public:
-  Forward(const Model& model, int batch, int threads, Sharing sharing, const std::string& kernels)
+  Forward(const Model& model, Tensor x, int batch, int threads, Sharing sharing, const std::string& kernels)
       : images_(sharing == Sharing::kImages),
         streams_(images_ ? std::min(threads, batch) : 1),
         pool_(streams_),
         runner_(model, images_ ? 1 : batch, streams_, images_ ? 1 : threads, kernels),
         batch_(batch),
-        x_(generate_input(images_ ? 1 : batch, 3, model.res, model.res)) {}
+        x_(std::move(x)) {}
 
   void operator()() {
     if (!images_)
@@ -130,20 +130,27 @@ void bench(const Options& options, const GlobalOptions& global) {
     if (!options.peaks) throw CLI::RequiredError("MODEL, or --peaks");
     return bench_machine(global);
   }
-  Model model = load_model_or_arch(options.model, options.res);
+  Model model;
+  double load_ms =
+      milliseconds([&] { model = load_model_or_arch(options.model, options.res, in_integers(global)); });
   if (global.engine == "int8" && find_arch(options.model)) quantize_for_speed(model);
   select_engine(global, model);
   if (options.backward && model.plan)
     file_error(options.model, "is quantised; --backward needs a float model");
-  Forward inside(model, options.batch, global.threads, Sharing::kInside, global.kernels);
-  Runner& runner = inside.runner();
+  const auto input = [&](int batch) { return generate_input(batch, 3, model.res, model.res); };
+  Tensor x = input(options.batch);
+  std::optional<Forward> inside;
+  load_ms += milliseconds([&] {
+    inside.emplace(model, std::move(x), options.batch, global.threads, Sharing::kInside, global.kernels);
+  });
+  Runner& runner = inside->runner();
   const bool compiled = runner.is_compiled();
   if (!options.trace.empty() && !compiled)
     throw CLI::ValidationError("--profile", "the reference interpreter has no steps to show");
-  std::vector<std::function<void()>> work{[&] { inside(); }};
+  std::vector<std::function<void()>> work{[&] { (*inside)(); }};
   std::optional<Forward> by_image;
   if (options.batch > 1 && global.threads > 1) {
-    by_image.emplace(model, options.batch, global.threads, Sharing::kImages, global.kernels);
+    by_image.emplace(model, input(1), options.batch, global.threads, Sharing::kImages, global.kernels);
     work.push_back([&] { (*by_image)(); });
   }
   const std::size_t backward = work.size();
@@ -173,7 +180,7 @@ void bench(const Options& options, const GlobalOptions& global) {
               {"min_ms", best.at(0)},
               {"p90_ms", best.at(0.9)},
               {"gmacs", gmacs},
-              {"kernels", kernels_of(inside.runner())},
+              {"kernels", kernels_of(runner)},
               {"isa", cpu_isa()}};
   if (by_image) {
     result["inside_ms"] = times[0].median();
@@ -186,6 +193,8 @@ void bench(const Options& options, const GlobalOptions& global) {
     result["training_ratio"] = times[backward + 1].median() / median;
   }
   result["peak_bytes"] = peak_bytes();
+  const bool from_file = !find_arch(options.model);
+  if (from_file) result["load_ms"] = load_ms;
 
   std::vector<StepTime> steps;
   Peaks peaks;
@@ -196,7 +205,7 @@ void bench(const Options& options, const GlobalOptions& global) {
     peaks = measure_peaks(best_float_kernels(), global.threads);
     peak_gmacs = model.in_integers && peaks.int8_gmacs > 0 ? peaks.int8_gmacs : peaks.gmacs;
     result["peaks"] = json_of(peaks);
-    steps = profile(runner, inside.input(), options.runs);
+    steps = profile(runner, inside->input(), options.runs);
     for (const KindTime& kind : by_kind(steps))
       result["operators"].push_back({{"operator", kind.kind},
                                      {"steps", kind.steps},
@@ -209,6 +218,7 @@ void bench(const Options& options, const GlobalOptions& global) {
   if (!global.quiet) {
     std::printf("%s at %d x %d, batch %d, %d runs; forward %.3f GMAC, %.1f GMAC/s\n", model.arch.name.c_str(),
                 model.res, model.res, options.batch, options.runs, gmacs, gmacs / median * 1000);
+    if (from_file) std::printf("loaded in %.1f ms, until the first image can run\n", load_ms);
     print_times(by_image ? "forward, threads inside of the batch" : "forward", times[0], 0);
     if (by_image) print_times("forward, each thread its own images", times[1], 0);
     if (options.backward) {
@@ -223,7 +233,7 @@ void bench(const Options& options, const GlobalOptions& global) {
     }
     std::printf(
         "engine %s, threads %d, kernels %s, CPU %s, weights %.1f MB, buffers %.1f MB, peak memory %.0f MB\n",
-        model.engine(), threads, kernels_of(inside.runner()).c_str(), cpu_isa().c_str(),
+        model.engine(), threads, kernels_of(runner).c_str(), cpu_isa().c_str(),
         double(runner.weight_bytes()) / 1e6, double(runner.memory_bytes()) / 1e6,
         result["peak_bytes"].get<double>() / 1e6);
   }

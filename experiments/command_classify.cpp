@@ -38,7 +38,7 @@ std::vector<std::string> class_names(const std::string& path, const Model& model
 }
 
 void classify(const Options& options, const GlobalOptions& global) {
-  Model model = load_model(options.model, options.image.res);
+  Model model = load_model(options.model, options.image.res, in_integers(global));
   select_engine(global, model);
   const std::vector<std::string> names = class_names(options.classes, model);
   const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);

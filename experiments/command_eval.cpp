@@ -19,7 +19,7 @@ struct Options {
 };
 
 void eval(const Options& options, const GlobalOptions& global) {
-  Model model = load_model(options.model, options.image.res);
+  Model model = load_model(options.model, options.image.res, in_integers(global));
   select_engine(global, model);
   const Preprocess preprocess = resolve_preprocess(options.image, model, options.model);
   std::optional<Model> other;

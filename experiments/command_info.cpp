@@ -115,7 +115,7 @@ void info(const Options& options, const GlobalOptions& global) {
                       {"search", model.plan->made.search}};
     result["integer_engine"] = integers;
     result["layers"] = layers_json(*model.plan, model.graph);
-    result["reconstruction"] = json::parse(reconstruction_to_json(model.plan->reconstruction));
+    result["reconstruction"] = reconstruction_to_json(model.plan->reconstruction);
   }
   write_json(global, result);
 }

@@ -21,7 +21,7 @@ void add_train(CLI::App& app, const GlobalOptions& global);
 /// Writes the result of a command where --json says, if it says so.
 void write_json(const GlobalOptions& global, const nlohmann::json& result);
 
-/// A model file, or a known architecture's name, which gives generated weights.
-Model load_model_or_arch(const std::string& file_or_arch, std::optional<int> res);
+/// A model file (as load_model), or a known architecture's name, which gives generated weights.
+Model load_model_or_arch(const std::string& file_or_arch, std::optional<int> res, bool in_integers = false);
 
 }  // namespace qhv

@@ -43,8 +43,6 @@ std::int64_t quantized_bytes(const Model& model, const std::string& out) {
   return bytes;
 }
 
-bool in_integers(const GlobalOptions& global) { return global.engine == "int8"; }
-
 std::string settings_text(const TableKey& key, const ComparisonOptions& options, const Subject& subject,
                           const GlobalOptions& global) {
   const QuantizeOptions& how = options.calibration;

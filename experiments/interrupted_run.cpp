@@ -54,7 +54,7 @@ InterruptedRun::InterruptedRun(const std::string& out, const std::string& method
     if (search != description_)
       file_error(search_path_, "is of another search, which was interrupted (", search,
                  "; this one: ", description_, "); remove it, or give --out another name");
-    found_ = plan_from_json(file.at("plan").dump(), search_path_ + ": plan");
+    found_ = plan_from_json(file.at("plan"), search_path_ + ": plan");
   } catch (const json::exception& error) {
     file_error(search_path_, "is not what an interrupted search leaves (", error.what(), "); remove it");
   }
@@ -62,8 +62,7 @@ InterruptedRun::InterruptedRun(const std::string& out, const std::string& method
 }
 
 void InterruptedRun::save(const QuantPlan& so_far) const {
-  write_file(search_path_,
-             json{{"search", description_}, {"plan", json::parse(plan_to_json(so_far))}}.dump());
+  write_file(search_path_, json{{"search", description_}, {"plan", plan_to_json(so_far)}}.dump());
 }
 
 void InterruptedRun::save(const Model& so_far) const { save_quantized(reconstruct_path_, so_far); }

@@ -20,10 +20,10 @@ void write_json(const GlobalOptions& global, const nlohmann::json& result) {
   if (!global.json.empty()) write_file(global.json, result.dump(1) + "\n");
 }
 
-Model load_model_or_arch(const std::string& file_or_arch, std::optional<int> res) {
+Model load_model_or_arch(const std::string& file_or_arch, std::optional<int> res, bool in_integers) {
   const Arch* arch = find_arch(file_or_arch);
   if (arch && !std::filesystem::exists(file_or_arch)) return generated_model(*arch, 1000, res.value_or(256));
-  return load_model(file_or_arch, res);
+  return load_model(file_or_arch, res, in_integers);
 }
 
 namespace {

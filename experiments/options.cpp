@@ -158,8 +158,10 @@ std::string preprocess_text(const Preprocess& p) {
                 " mean=", channels(p.mean), " std=", channels(p.std), " bgr=", p.bgr ? "yes" : "no");
 }
 
+bool in_integers(const GlobalOptions& options) { return options.engine == "int8"; }
+
 void select_engine(const GlobalOptions& options, Model& model) {
-  model.in_integers = model.plan && options.engine == "int8";
+  model.in_integers = model.plan && in_integers(options);
   if (!options.engine.empty() && options.engine != model.engine())
     throw CLI::ValidationError("--engine", concat(options.engine, ": this model runs as ", model.engine()));
 }

@@ -48,6 +48,8 @@ std::string preprocess_to_json(const Preprocess& preprocess);
 /// For people, and to compare: "res=256 resize=284 interpolation=bicubic mean=0/0/0 std=1/1/1 bgr=no".
 std::string preprocess_text(const Preprocess& preprocess);
 
+/// Whether --engine asks for the integer engine.
+bool in_integers(const GlobalOptions& options);
 /// Makes the engine that --engine asks for the model's. Throws CLI::ValidationError if it has none such.
 void select_engine(const GlobalOptions& options, Model& model);
 

@@ -4,15 +4,12 @@
 #include <chrono>
 
 namespace qhv {
-namespace {
 
 double milliseconds(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
   work();
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
-
-}  // namespace
 
 std::vector<Times> time_in_turn(const std::vector<std::function<void()>>& work, int runs) {
   constexpr int kWarmUp = 3;

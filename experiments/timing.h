@@ -6,6 +6,9 @@
 
 namespace qhv {
 
+/// How long the work takes.
+double milliseconds(const std::function<void()>& work);
+
 /// Times of the runs in milliseconds, in order of size.
 struct Times {
   std::vector<double> sorted;

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "nn/shapes.h"
+
 namespace qhv {
 namespace {
 
@@ -129,8 +131,9 @@ int detect_classes(const std::map<std::string, RawTensor>& tensors, const std::s
 
 void check_tensors(const Graph& graph, const std::map<std::string, RawTensor>& tensors,
                    const std::string& path) {
+  const std::vector<Shape> shapes = parameter_shapes(graph);
   std::map<std::string, const Shape*> expected;
-  for (const Param& p : graph.params) expected.emplace(p.name, &p.value.shape());
+  for (std::size_t i = 0; i < shapes.size(); ++i) expected.emplace(graph.params[i].name, &shapes[i]);
   for (const auto& [name, shape] : expected) {
     const auto found = tensors.find(name);
     if (found == tensors.end()) file_error(path, "tensor ", name, " of shape ", *shape, " is missing");

@@ -27,7 +27,7 @@ const Arch& detect_arch(const std::map<std::string, RawTensor>& tensors, const s
 /// Rows of the classifier.
 int detect_classes(const std::map<std::string, RawTensor>& tensors, const std::string& path);
 
-/// Throws unless the tensors are exactly the graph's parameters, by name and shape.
+/// Throws unless the tensors are exactly the graph's parameters, by name and shape. The graph may be bare.
 void check_tensors(const Graph& graph, const std::map<std::string, RawTensor>& tensors,
                    const std::string& path);
 

@@ -45,11 +45,12 @@ Value resize_to_patches(const Value& x, const std::string& name, int patch, bool
   return resize_bilinear(x, name, {height, width, align_corners});
 }
 
-Graph build_mobilevit(const Arch& arch, int classes, int res) {
+Graph build_mobilevit(const Arch& arch, int classes, int res, bool bare) {
   require(classes >= 1, arch.name, classes, " classes");
   require(res >= kMinRes && res <= kMaxRes, arch.name, "input size ", res, " is not in ", kMinRes, " .. ",
           kMaxRes);
   Graph graph;
+  graph.bare = bare;
   Value x = input(graph, {3, res, res});
 
   BlockScope stem(graph, "stem", BlockKind::kStem);

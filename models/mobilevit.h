@@ -14,10 +14,10 @@
 
 namespace qhv {
 
-/// The network for images [B, 3, res, res], parameters zero. Maps whose size is not a multiple of the patch
-/// are resized as timm does. Throws std::invalid_argument for classes < 1 or res outside of kMinRes ..
-/// kMaxRes.
-Graph build_mobilevit(const Arch& arch, int classes, int res);
+/// The network for images [B, 3, res, res], parameters zero, or empty if it is to be `bare`. Maps whose size
+/// is not a multiple of the patch are resized as timm does. Throws std::invalid_argument for classes < 1 or
+/// res outside of kMinRes .. kMaxRes.
+Graph build_mobilevit(const Arch& arch, int classes, int res, bool bare = false);
 
 // Parts that both versions share, in mobilevit.cpp; mobilevit_v1.cpp and mobilevit_v2.cpp hold one block
 // each.

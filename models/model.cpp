@@ -1,6 +1,7 @@
 #include "models/model.h"
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "models/checkpoint.h"
@@ -9,6 +10,7 @@
 #include "nn/passes.h"
 #include "quant/equalize.h"
 #include "quant/fake_quant.h"
+#include "quant/integer/weight_codes.h"
 #include "tensor/read_tensor_file.h"
 #include "tensor/safetensors.h"
 
@@ -36,7 +38,7 @@ Model read_header(const TensorFile& file, const std::string& path) {
       file_error(path, "is for images of ", model.res, " pixels");
     if (!header.at("preprocess").empty()) model.preprocess = header.at("preprocess").dump();
     if (header.contains("labels")) model.labels = header.at("labels").get<std::vector<std::string>>();
-    if (header.contains("plan")) model.plan = plan_from_json(header.at("plan").dump(), path);
+    if (header.contains("plan")) model.plan = plan_from_json(header.at("plan"), path);
   } catch (const json::exception& error) {
     file_error(path, "malformed metadata (", error.what(), ")");
   }
@@ -64,13 +66,14 @@ Model load_float(TensorFile file, const std::string& path, const std::optional<M
     file_error(path, "metadata of a ", header->arch.name, " with ", header->classes,
                " classes, tensors of a ", model.arch.name, " with ", model.classes);
   model.res = res;
-  Graph graph = build_mobilevit(model.arch, model.classes, res);
+  Graph graph = build_mobilevit(model.arch, model.classes, res, true);
   check_tensors(graph, tensors, path);
   for (Param& p : graph.params) {
     const std::string where = concat(path, ": tensor ", p.name);
     p.value = to_real(tensors.at(p.name), where);
     check_finite(p.value, where);
   }
+  graph.bare = false;
   model.parameters = parameter_count(graph);
   model.graph = fold_batch_norm(std::move(graph));
   return model;
@@ -84,23 +87,45 @@ std::map<std::string, const LayerPlan*> planned_weights(const QuantPlan& plan) {
   return params;
 }
 
-Tensor weight_from_codes(const TensorI32& codes, const LayerPlan& layer, const std::string& where) {
-  const QParams& q = uniform(layer.weight->quantizer, where);
+void check_codes(const TensorI32& codes, const QParams& q, const std::string& where) {
+  const std::int32_t low = q.qmin, high = q.qmax;
+  std::int32_t outside = 0;  // no branch for each code, so that the loop is vectorised: most files are good
+  for (const std::int32_t code : codes.values()) outside |= (code < low) | (code > high);
+  if (!outside) return;
   for (const std::int32_t code : codes.values())
-    if (code < q.qmin || code > q.qmax)
-      file_error(where, "code ", code, " outside of ", q.qmin, " .. ", q.qmax);
-  return divide_channels(dequantize(codes, q), layer.equalization);
+    if (code < low || code > high) file_error(where, "code ", code, " outside of ", low, " .. ", high);
 }
 
-Model load_quantized(const TensorFile& file, const std::string& path, Model model, int res) {
+/// Whether codes of q, whatever they are, divided by the factors are finite.
+bool is_finite(const QParams& q, std::span<const float> factors) {
+  double least = 1;
+  for (const float factor : factors) least = std::min(least, double(factor));
+  const double largest = double(std::ranges::max(q.scale)) * (double(q.qmax) - q.qmin) / least;
+  return largest <= double(std::numeric_limits<float>::max());
+}
+
+/// The codes stay what they are if `keep`. Those that the integer engine refuses, and those of values that
+/// have to be looked at, do not.
+void set_weight(Param& param, const TensorI32& codes, const LayerPlan& layer, bool keep,
+                const std::string& where) {
+  const QParams& q = uniform(layer.weight->quantizer, where);
+  check_codes(codes, q, where);
+  if (keep && fit_bytes(q) && is_finite(q, layer.equalization))
+    param.codes = to_bytes(codes, q);
+  else
+    param.value = divide_channels(dequantize(codes, q), layer.equalization);
+}
+
+Model load_quantized(TensorFile file, const std::string& path, Model model, int res, bool in_integers) {
   model.res = res;
   if (model.classes != detect_classes(file.tensors, path))
     file_error(path, "metadata for ", model.classes, " classes, tensors for ",
                detect_classes(file.tensors, path));
 
-  Graph unfolded = build_mobilevit(model.arch, model.classes, model.res);
+  Graph unfolded = build_mobilevit(model.arch, model.classes, model.res, true);
   model.parameters = parameter_count(unfolded);
   model.graph = fold_batch_norm(std::move(unfolded));
+  model.in_integers = model.graph.bare = in_integers;
   check_tensors(model.graph, file.tensors, path);
   try {
     validate(*model.plan, model.graph);
@@ -110,9 +135,9 @@ Model load_quantized(const TensorFile& file, const std::string& path, Model mode
   const auto planned = planned_weights(*model.plan);
   for (Param& p : model.graph.params) {
     const std::string where = concat(path, ": tensor ", p.name);
-    const RawTensor& raw = file.tensors.at(p.name);
+    const RawTensor raw = std::move(file.tensors.at(p.name));  // and is gone when it has been read
     if (const auto q = planned.find(p.name); q != planned.end())
-      p.value = weight_from_codes(to_codes(raw, where), *q->second, where);
+      set_weight(p, to_codes(raw, where), *q->second, in_integers, where);
     else
       p.value = to_real(raw, where);
     check_finite(p.value, where);
@@ -122,7 +147,7 @@ Model load_quantized(const TensorFile& file, const std::string& path, Model mode
 
 }  // namespace
 
-Model load_model(const std::string& path, std::optional<int> res) {
+Model load_model(const std::string& path, std::optional<int> res, bool in_integers) {
   TensorFile file = read_tensor_file(path);
   std::optional<Model> header;
   if (file.metadata.contains(kMetadataKey)) header = read_header(file, path);
@@ -133,7 +158,8 @@ Model load_model(const std::string& path, std::optional<int> res) {
   if (header && !header->plan && integers)
     file_error(path, "holds integer weights, but its metadata no plan");
   const int chosen_res = res.value_or(header ? header->res : 256);
-  if (header && header->plan) return load_quantized(file, path, std::move(*header), chosen_res);
+  if (header && header->plan)
+    return load_quantized(std::move(file), path, std::move(*header), chosen_res, in_integers);
   return load_float(std::move(file), path, header, chosen_res);
 }
 
@@ -172,7 +198,7 @@ void save_quantized(const std::string& path, const Model& model) {
     }
   }
   json header = header_of(model);
-  header["plan"] = json::parse(plan_to_json(*model.plan));
+  header["plan"] = plan_to_json(*model.plan);
   file.metadata.emplace(kMetadataKey, header.dump());
   write_safetensors(path, file);
 }

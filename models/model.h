@@ -8,7 +8,8 @@
 //                        the plan in it
 //
 // The two are told apart by the plan. In memory BatchNorm is folded, and a quantised model's weights are the
-// values of their codes. Errors are std::runtime_error that begin with the path.
+// values of their codes; of one that is loaded to run in integers they stay codes, and its graph is bare.
+// Errors are std::runtime_error that begin with the path.
 #pragma once
 
 #include <optional>
@@ -31,14 +32,15 @@ struct Model {
   std::string preprocess;  // how its images were prepared: a JSON object that the caller defines, or empty
   std::vector<std::string> labels;  // names of the classes, or empty
 
-  bool in_integers = false;         // whether a quantised model is run as it is, or simulated in floating point
+  bool in_integers = false;  // whether a quantised model is run as it is, or simulated in floating point
 
   /// "float32", "fake-quant" or "int8": what running the model means.
   const char* engine() const { return !plan ? "float32" : in_integers ? "int8" : "fake-quant"; }
 };
 
-/// `res`: input size; without it the one that the file remembers, or 256.
-Model load_model(const std::string& path, std::optional<int> res = std::nullopt);
+/// `res`: input size; without it the one that the file remembers, or 256. `in_integers`: a quantised model is
+/// loaded for the integer engine alone, which takes less time and memory.
+Model load_model(const std::string& path, std::optional<int> res = std::nullopt, bool in_integers = false);
 
 /// The architecture with weights that models/generated.h makes from names: for benchmarks, not for
 /// classifying.

@@ -25,6 +25,7 @@ Runner::Runner(const Model& model, std::int64_t batch, int streams, int threads,
     for (int i = 0; i < streams; ++i) engines_.emplace_back(*integer_program_, batch, threads, table);
     return;
   }
+  require(!model.graph.bare, "runner", "the model was loaded for the integer engine alone");
   if (kernels == kReference || (model.plan && model.plan->full)) {
     hooks_ = model_hooks(model);
     return;

@@ -15,7 +15,7 @@ Value append(Graph& graph, const std::string& name, Op op, const std::vector<Val
   Shape shape = infer_shape(node.op, shapes, 1, concat(op_name(node.op), ' ', name));
   for (auto& [role, parameter_shape] : parameter_shapes(node.op)) {
     node.params.push_back(int(graph.params.size()));
-    graph.params.push_back({name + "." + role, Tensor(parameter_shape)});
+    graph.params.push_back({name + "." + role, graph.bare ? Tensor() : Tensor(parameter_shape)});
   }
   graph.nodes.push_back(std::move(node));
   return {&graph, int(graph.nodes.size()) - 1, std::move(shape)};

@@ -4,9 +4,9 @@
 //   Value x = input(graph, {3, 256, 256});
 //   x = silu(conv2d(x, "stem.conv", 16, {.kernel = 3, .stride = 2, .pad = 1}), "stem.act");
 //
-// Channel counts of the inputs follow from the shapes. Parameters appear in the graph as zeros, named
-// "<node name>.weight" and so on; a checkpoint fills them. Misfits throw std::invalid_argument at the line
-// that made them.
+// Channel counts of the inputs follow from the shapes. Parameters appear in the graph as zeros, in a bare
+// one empty, named "<node name>.weight" and so on; a checkpoint fills them. Misfits throw
+// std::invalid_argument at the line that made them.
 #pragma once
 
 #include <string>
@@ -22,7 +22,7 @@ struct Value {
   Shape shape;  // at batch 1
 };
 
-/// Appends a node with its parameters (zeros).
+/// Appends a node with its parameters.
 Value append(Graph& graph, const std::string& name, Op op, const std::vector<Value>& inputs);
 
 Value input(Graph& graph, const Input& op);

@@ -95,6 +95,7 @@ struct Node {
 struct Param {
   std::string name;  // "<node>.weight" and so on
   Tensor value;
+  TensorI8 codes = {};  // in a bare graph, of a weight for the integer engine: quant/integer/weight_codes.h
 };
 
 /// A stretch of nodes that means something to a reader or to block-wise quantisation. Blocks nest; the output
@@ -116,6 +117,9 @@ struct Graph {
   std::vector<Node> nodes;
   std::vector<Param> params;
   std::vector<Block> blocks;
+  /// Whether values may be missing (empty): of a network that is about to be loaded, or runs in integers
+  /// only.
+  bool bare = false;
 };
 
 /// Index of the node of this name. Throws std::invalid_argument if there is none.
@@ -131,7 +135,7 @@ bool is_trainable(const Param& param);
 std::int64_t parameter_count(const Graph& graph);
 
 /// Throws std::invalid_argument, naming the node, unless the order, the names, the arities, the parameters'
-/// shapes and all inferred shapes fit.
+/// shapes (of a graph that is not bare) and all inferred shapes fit.
 void validate(const Graph& graph);
 
 /// One line for each node: index, operator, name, output shape at batch 1, inputs, parameters,

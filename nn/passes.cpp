@@ -45,6 +45,7 @@ Graph fold_batch_norm(Graph graph) {
     }
 
   Graph folded;
+  folded.bare = graph.bare;
   std::vector<int> new_index(count);
   for (std::size_t i = 0; i < count; ++i) {
     Node node = graph.nodes[i];
@@ -61,8 +62,11 @@ Graph fold_batch_norm(Graph graph) {
     if (norm_of[i] >= 0) {
       auto& conv = std::get<Conv2d>(node.op);
       conv.bias = true;
-      Tensor weight = std::move(graph.params[std::size_t(graph.nodes[i].params[0])].value), bias({conv.out});
-      scale_conv(graph, graph.nodes[i], graph.nodes[std::size_t(norm_of[i])], weight, bias);
+      Tensor weight = std::move(graph.params[std::size_t(graph.nodes[i].params[0])].value), bias;
+      if (!graph.bare) {
+        bias = Tensor({conv.out});
+        scale_conv(graph, graph.nodes[i], graph.nodes[std::size_t(norm_of[i])], weight, bias);
+      }
       add_param("weight", std::move(weight));
       add_param("bias", std::move(bias));
     } else {

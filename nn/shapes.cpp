@@ -207,6 +207,16 @@ std::vector<std::pair<std::string, Shape>> parameter_shapes(const Op& op) {
   return std::visit(ParameterShapes{}, op);
 }
 
+std::vector<Shape> parameter_shapes(const Graph& graph) {
+  std::vector<Shape> shapes(graph.params.size());
+  for (const Node& node : graph.nodes) {
+    auto of_node = parameter_shapes(node.op);
+    for (std::size_t i = 0; i < of_node.size(); ++i)
+      shapes[std::size_t(node.params[i])] = std::move(of_node[i].second);
+  }
+  return shapes;
+}
+
 std::int64_t mac_count(const Op& op, std::span<const Shape> inputs, const Shape& output) {
   return std::visit(MacCount{inputs, output}, op);
 }

@@ -21,6 +21,9 @@ std::vector<Shape> infer_shapes(const Graph& graph, std::int64_t batch = 1);
 /// Name ("weight", ...) and shape of each parameter that an operator has, in the order of Node::params.
 std::vector<std::pair<std::string, Shape>> parameter_shapes(const Op& op);
 
+/// The shape that each of Graph::params has, or would have in a bare graph.
+std::vector<Shape> parameter_shapes(const Graph& graph);
+
 /// Multiply-accumulates of convolutions, linear layers and matrix products; 0 for everything else, as papers
 /// count.
 std::int64_t mac_count(const Op& op, std::span<const Shape> inputs, const Shape& output);

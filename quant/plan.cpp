@@ -1,6 +1,8 @@
 #include "quant/plan.h"
 
+#include <charconv>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -19,11 +21,27 @@ double decibels(const json& value) {
   return value.is_null() ? std::numeric_limits<double>::infinity() : value.get<double>();
 }
 
+/// The number with the fewest digits that is read as this float. As the double that it is it had 17, and most
+/// of a plan are scales.
+json shortest(float x) {
+  char text[32];
+  const char* end = std::to_chars(text, std::end(text), x).ptr;
+  double shorter = 0;
+  std::from_chars(text, end, shorter);
+  return float(shorter) == x ? shorter : double(x);
+}
+
+json shortest(const std::vector<float>& values) {
+  json list = json::array();
+  for (const float x : values) list.push_back(shortest(x));
+  return list;
+}
+
 struct ToJson {
   json operator()(const Unquantized&) const { return {{"kind", "float"}}; }
   json operator()(const QParams& q) const {
-    return {{"kind", "uniform"}, {"scale", q.scale}, {"zero_point", q.zero_point},
-            {"axis", q.axis},    {"group", q.group}, {"qmin", q.qmin},
+    return {{"kind", "uniform"}, {"scale", shortest(q.scale)}, {"zero_point", q.zero_point},
+            {"axis", q.axis},    {"group", q.group},           {"qmin", q.qmin},
             {"qmax", q.qmax}};
   }
   json operator()(const TwinUniform& q) const {
@@ -94,22 +112,6 @@ std::vector<int> nodes_that(const Graph& graph, bool (*are)(const Node&)) {
   return nodes;
 }
 
-json to_json(const ReconstructionTrace& trace) {
-  json pieces = json::array();
-  for (const PieceTrace& p : trace.pieces)
-    pieces.push_back({{"name", p.name},
-                      {"before", p.before},
-                      {"corrected", p.corrected},
-                      {"after", p.after},
-                      {"flipped", p.flipped},
-                      {"free", p.free},
-                      {"regularizer", p.regularizer},
-                      {"iterations", p.iterations},
-                      {"kept", p.kept},
-                      {"diverged", p.diverged}});
-  return {{"kind", trace.kind}, {"images", trace.images}, {"pieces", pieces}};
-}
-
 ReconstructionTrace reconstruction_trace(const json& j) {
   ReconstructionTrace trace{j.at("kind"), j.at("images"), {}};
   for (const json& p : j.at("pieces"))
@@ -132,16 +134,30 @@ bool is_depthwise(const Node& node) {
   return conv && conv->geometry.groups > 1 && conv->geometry.groups == conv->in && conv->in == conv->out;
 }
 
-std::string reconstruction_to_json(const ReconstructionTrace& trace) { return to_json(trace).dump(); }
+json reconstruction_to_json(const ReconstructionTrace& trace) {
+  json pieces = json::array();
+  for (const PieceTrace& p : trace.pieces)
+    pieces.push_back({{"name", p.name},
+                      {"before", p.before},
+                      {"corrected", p.corrected},
+                      {"after", p.after},
+                      {"flipped", p.flipped},
+                      {"free", p.free},
+                      {"regularizer", p.regularizer},
+                      {"iterations", p.iterations},
+                      {"kept", p.kept},
+                      {"diverged", p.diverged}});
+  return {{"kind", trace.kind}, {"images", trace.images}, {"pieces", pieces}};
+}
 
-std::string plan_to_json(const QuantPlan& plan) {
+json plan_to_json(const QuantPlan& plan) {
   json layers = json::array();
   for (const LayerPlan& layer : plan.layers) {
     json inputs = json::array();
     for (const TensorPlan& input : layer.inputs) inputs.push_back(to_json(input));
     json j{{"node", layer.node}, {"op", layer.op}, {"inputs", inputs}, {"sqnr_db", decibels(layer.sqnr_db)}};
     if (layer.weight) j["weight"] = to_json(*layer.weight);
-    if (!layer.equalization.empty()) j["equalization"] = layer.equalization;
+    if (!layer.equalization.empty()) j["equalization"] = shortest(layer.equalization);
     if (layer.score)
       j["score"] = {{"before", layer.score->before},
                     {"after", layer.score->after},
@@ -155,13 +171,12 @@ std::string plan_to_json(const QuantPlan& plan) {
                   {"search", plan.made.search}};
   json j{{"method", plan.method}, {"wbits", plan.wbits}, {"abits", plan.abits},
          {"full", plan.full},     {"made", made},        {"layers", layers}};
-  if (plan.reconstruction.kind != "none") j["reconstruction"] = to_json(plan.reconstruction);
-  return j.dump();
+  if (plan.reconstruction.kind != "none") j["reconstruction"] = reconstruction_to_json(plan.reconstruction);
+  return j;
 }
 
-QuantPlan plan_from_json(const std::string& text, const std::string& where) {
+QuantPlan plan_from_json(const json& j, const std::string& where) {
   try {
-    const json j = json::parse(text);
     QuantPlan plan{j.at("method"), j.at("wbits"), j.at("abits"), {}, j.at("full")};
     const json& made = j.at("made");
     plan.made = {made.at("images"), made.at("seed"), made.at("signal"), made.at("search")};
@@ -203,7 +218,7 @@ void validate(const QuantPlan& plan, const Graph& graph) {
       require(layer.equalization.empty(), layer.node, "equalization without a weight");
       continue;
     }
-    const Shape& weight = graph.params[std::size_t(node.params[0])].value.shape();
+    const Shape weight = parameter_shapes(node.op)[0].second;
     validate(uniform(layer.weight->quantizer, layer.node + ", weight"), weight, layer.node + ", weight");
     require(layer.equalization.empty() || std::int64_t(layer.equalization.size()) == weight[1], layer.node,
             layer.equalization.size(), " factors of equalization for ", weight[1], " input channels");

@@ -5,6 +5,7 @@
 // it with fake_quant_hooks (fake_quant.h) is the quantised network.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -103,14 +104,14 @@ bool has_weight(const Node& node);
 /// Whether each output channel is made of one input channel.
 bool is_depthwise(const Node& node);
 
-/// {"kind", "images", "pieces": [...]} as JSON text.
-std::string reconstruction_to_json(const ReconstructionTrace& trace);
+/// {"kind", "images", "pieces": [...]}.
+nlohmann::json reconstruction_to_json(const ReconstructionTrace& trace);
 
-/// As compact JSON, and back. `where` ("path: plan") opens the error message (std::runtime_error).
-std::string plan_to_json(const QuantPlan& plan);
-QuantPlan plan_from_json(const std::string& text, const std::string& where);
+/// As JSON, and back. `where` ("path: plan") opens the error message (std::runtime_error).
+nlohmann::json plan_to_json(const QuantPlan& plan);
+QuantPlan plan_from_json(const nlohmann::json& j, const std::string& where);
 
-/// Throws std::invalid_argument, naming the layer, unless the plan fits the graph.
+/// Throws std::invalid_argument, naming the layer, unless the plan fits the graph, which may be bare.
 void validate(const QuantPlan& plan, const Graph& graph);
 
 }  // namespace qhv

@@ -1,21 +1,14 @@
 #include "tensor/file.h"
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 #include <unistd.h>
 
 #include "tensor/check.h"
 
 namespace qhv {
 namespace {
-
-struct CloseFile {
-  void operator()(std::FILE* f) const { std::fclose(f); }
-};
-using FileHandle = std::unique_ptr<std::FILE, CloseFile>;
 
 std::string temporary_name(const std::string& path) { return concat(path, ".tmp-", ::getpid()); }
 
@@ -27,20 +20,27 @@ FileHandle open_for_writing(const std::string& temporary, const std::string& pat
 
 }  // namespace
 
-std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit) {
+InputFile::InputFile(const std::string& path, std::uint64_t limit) : path_(path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   if (error) file_error(path, "cannot be read (", error.message(), ")");
   if (std::filesystem::is_directory(status)) file_error(path, "is a folder, not a file");
   if (!std::filesystem::is_regular_file(status)) file_error(path, "is not a regular file");
-  const std::uint64_t size = std::filesystem::file_size(path);
-  if (size > limit) file_error(path, "has ", size, " bytes, more than the limit of ", limit);
+  size_ = std::filesystem::file_size(path);
+  if (size_ > limit) file_error(path, "has ", size_, " bytes, more than the limit of ", limit);
+  file_.reset(std::fopen(path.c_str(), "rb"));
+  if (!file_) file_error(path, "cannot be read (", std::strerror(errno), ")");
+}
 
-  const FileHandle file(std::fopen(path.c_str(), "rb"));
-  if (!file) file_error(path, "cannot be read (", std::strerror(errno), ")");
-  std::vector<std::byte> bytes(size);
-  if (!bytes.empty() && std::fread(bytes.data(), 1, bytes.size(), file.get()) != bytes.size())
-    file_error(path, "ended early");
+void InputFile::read(std::span<std::byte> dst) {
+  if (!dst.empty() && std::fread(dst.data(), 1, dst.size(), file_.get()) != dst.size())
+    file_error(path_, "ended early");
+}
+
+std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit) {
+  InputFile file(path, limit);
+  std::vector<std::byte> bytes(file.size());
+  file.read(bytes);
   return bytes;
 }
 

@@ -1,6 +1,7 @@
 #include "tensor/safetensors.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -130,21 +131,29 @@ void require_no_gaps(std::vector<Entry>& entries, std::uint64_t data_size, const
   if (end != data_size) file_error(path, data_size - end, " bytes after the last tensor");
 }
 
-}  // namespace
+/// Bytes from the beginning on: each call gives the next ones, no more than there are.
+using ReadBytes = std::function<void(std::span<std::byte> dst)>;
 
-TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string& path) {
-  if (bytes.size() < kLengthBytes)
-    file_error(path, "is not a safetensors file: ", bytes.size(), " bytes, too short for a header");
-  const auto header_size = load_le<std::uint64_t>(bytes.data());
-  bytes = bytes.subspan(kLengthBytes);
+std::string read_header(std::uint64_t size, const ReadBytes& read, const std::string& path) {
+  if (size < kLengthBytes)
+    file_error(path, "is not a safetensors file: ", size, " bytes, too short for a header");
+  std::byte length[kLengthBytes];
+  read(length);
+  const auto header_size = load_le<std::uint64_t>(length);
   if (header_size > kMaxHeader)
     file_error(path, "a header of ", header_size, " bytes, at most ", kMaxHeader,
                " (is it a safetensors file?)");
-  if (header_size > bytes.size())
-    file_error(path, "a header of ", header_size, " bytes, but only ", bytes.size(), " follow");
+  if (header_size > size - kLengthBytes)
+    file_error(path, "a header of ", header_size, " bytes, but only ", size - kLengthBytes, " follow");
+  std::string text(header_size, ' ');
+  read(std::as_writable_bytes(std::span(text)));
+  return text;
+}
 
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), header_size);
-  const auto data = bytes.subspan(header_size);
+/// Of `size` bytes. Those of tensors are read into their place.
+TensorFile parse(std::uint64_t size, const ReadBytes& read, const std::string& path) {
+  const std::string text = read_header(size, read, path);
+  const std::uint64_t data_size = size - kLengthBytes - text.size();
   TensorFile file;
   std::vector<Entry> entries;
   const json header = parse_header(text, path);
@@ -152,19 +161,34 @@ TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string
     if (name == kMetadata) {
       parse_metadata(value, path, file);
     } else {
-      entries.push_back(parse_entry(name, value, data.size(), path));
+      entries.push_back(parse_entry(name, value, data_size, path));
     }
   }
-  require_no_gaps(entries, data.size(), path);
+  require_no_gaps(entries, data_size, path);
 
   for (Entry& entry : entries) {
-    const auto slice = data.subspan(entry.begin, entry.end - entry.begin);
-    file.tensors[entry.name] = {entry.dtype, std::move(entry.shape), {slice.begin(), slice.end()}};
+    std::vector<std::byte> bytes(entry.end - entry.begin);
+    read(bytes);
+    file.tensors[entry.name] = {entry.dtype, std::move(entry.shape), std::move(bytes)};
   }
   return file;
 }
 
-TensorFile read_safetensors(const std::string& path) { return parse_safetensors(read_file(path), path); }
+}  // namespace
+
+TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string& path) {
+  const auto read = [rest = bytes](std::span<std::byte> dst) mutable {
+    std::ranges::copy(rest.first(dst.size()), dst.begin());
+    rest = rest.subspan(dst.size());
+  };
+  return parse(bytes.size(), read, path);
+}
+
+TensorFile read_safetensors(const std::string& path) {
+  InputFile file(path);
+  return parse(
+      file.size(), [&](std::span<std::byte> dst) { file.read(dst); }, path);
+}
 
 void write_safetensors(const std::string& path, const TensorFile& file) {
   const auto text_of = [](const std::string& text) {

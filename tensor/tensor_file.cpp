@@ -34,12 +34,12 @@ void require_consistent(const RawTensor& raw, const std::string& where) {
           dtype_name(raw.dtype), ' ', raw.shape);
 }
 
-template <typename UInt, typename Decode>
-Tensor decode(const RawTensor& raw, Decode value_of) {
-  Tensor result = Tensor::uninitialized(raw.shape);
+template <typename T, typename UInt, typename Decode>
+TensorOf<T> decode(const RawTensor& raw, Decode value_of) {
+  TensorOf<T> result = TensorOf<T>::uninitialized(raw.shape);
   const std::byte* src = raw.bytes.data();
-  for (real& value : result.values()) {
-    value = real(value_of(load_le<UInt>(src)));
+  for (T& value : result.values()) {
+    value = T(value_of(load_le<UInt>(src)));
     src += sizeof(UInt);
   }
   return result;
@@ -55,13 +55,13 @@ Tensor to_real(const RawTensor& raw, const std::string& where) {
   switch (raw.dtype) {
     // Where real is float, values are rounded to the nearest, and those beyond its range become infinite.
     case DType::kF64:
-      return decode<std::uint64_t>(raw, [](std::uint64_t bits) { return std::bit_cast<double>(bits); });
+      return decode<real, std::uint64_t>(raw, [](std::uint64_t bits) { return std::bit_cast<double>(bits); });
     case DType::kF32:
-      return decode<std::uint32_t>(raw, [](std::uint32_t bits) { return std::bit_cast<float>(bits); });
+      return decode<real, std::uint32_t>(raw, [](std::uint32_t bits) { return std::bit_cast<float>(bits); });
     case DType::kF16:
-      return decode<std::uint16_t>(raw, half_to_float);
+      return decode<real, std::uint16_t>(raw, half_to_float);
     case DType::kBF16:
-      return decode<std::uint16_t>(raw, bfloat16_to_float);
+      return decode<real, std::uint16_t>(raw, bfloat16_to_float);
     default:
       file_error(where, "expected a floating-point type (F64, F32, F16 or BF16), found ",
                  dtype_name(raw.dtype), ' ', raw.shape);
@@ -70,29 +70,18 @@ Tensor to_real(const RawTensor& raw, const std::string& where) {
 
 TensorI32 to_codes(const RawTensor& raw, const std::string& where) {
   require_consistent(raw, where);
-  TensorI32 result = TensorI32::uninitialized(raw.shape);
-  const auto decode = [&](auto from_bytes) {
-    const std::size_t size = dtype_size(raw.dtype);
-    for (std::int64_t i = 0; i < result.size(); ++i)
-      result[i] = from_bytes(raw.bytes.data() + std::size_t(i) * size);
-  };
   switch (raw.dtype) {
     case DType::kI8:
-      decode([](const std::byte* src) { return std::int8_t(*src); });
-      break;
+      return decode<std::int32_t, std::uint8_t>(raw, [](std::uint8_t bits) { return std::int8_t(bits); });
     case DType::kU8:
-      decode([](const std::byte* src) { return std::uint8_t(*src); });
-      break;
+      return decode<std::int32_t, std::uint8_t>(raw, [](std::uint8_t bits) { return bits; });
     case DType::kI16:
-      decode([](const std::byte* src) { return std::int16_t(load_le<std::uint16_t>(src)); });
-      break;
+      return decode<std::int32_t, std::uint16_t>(raw, [](std::uint16_t bits) { return std::int16_t(bits); });
     case DType::kI32:
-      decode([](const std::byte* src) { return std::int32_t(load_le<std::uint32_t>(src)); });
-      break;
+      return decode<std::int32_t, std::uint32_t>(raw, [](std::uint32_t bits) { return std::int32_t(bits); });
     default:
       file_error(where, "expected integer codes, found ", dtype_name(raw.dtype), ' ', raw.shape);
   }
-  return result;
 }
 
 RawTensor to_raw_f32(const Tensor& tensor) {

@@ -12,7 +12,6 @@
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -28,8 +27,21 @@ class ThreadPool {
 
   int threads() const { return int(helpers_.size()) + 1; }
 
-  /// `thread` is below threads(): which memory of its own an item may use.
-  using Work = std::function<void(std::int64_t item, int thread)>;
+  /// Refers to a function void(std::int64_t item, int thread) that outlives it: unlike std::function it
+  /// allocates nothing. `thread` is below threads(): which memory of its own an item may use.
+  class Work {
+   public:
+    template <typename Function>
+    Work(const Function& function)
+        : function_(&function), call_([](const void* f, std::int64_t item, int thread) {
+            (*static_cast<const Function*>(f))(item, thread);
+          }) {}
+    void operator()(std::int64_t item, int thread) const { call_(function_, item, thread); }
+
+   private:
+    const void* function_;
+    void (*call_)(const void*, std::int64_t, int);
+  };
 
   /// Calls work for item = 0 .. count-1. The first exception stops the handing out and is rethrown here.
   void run(std::int64_t count, const Work& work);

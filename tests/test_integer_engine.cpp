@@ -15,6 +15,7 @@
 #include "quant/integer/engine.h"
 #include "quant/integer/lower.h"
 #include "quant/methods/methods.h"
+#include "tests/allocations.h"
 #include "tests/program.h"
 #include "tests/support.h"
 
@@ -210,6 +211,26 @@ TEST_CASE("integer engine: the same bits by every table, with any number of thre
           CHECK(std::equal(logits.values().begin(), logits.values().end(), expected.values().begin()));
         }
       }
+    }
+  }
+}
+
+TEST_CASE("integer engine: a second run allocates nothing but its result") {
+  for (const char* arch : {"mobilevit_xxs", "mobilevitv2_050"}) {
+    CAPTURE(arch);
+    const QuantizedGraph q = quantized(generated_model(*find_arch(arch), 5, 96).graph);
+    const IntegerProgram program = lower(q.graph, q.plan);
+    const Tensor x = image_for(q.graph, 9, 2);
+    TensorI32 logits;
+    const std::int64_t of_result = allocations_of([&] {
+      logits = TensorI32::uninitialized({2, program.outputs});
+    });
+    CHECK(of_result > 0);
+    for (const int threads : {1, 2}) {
+      CAPTURE(threads);
+      IntegerEngine engine(program, 2, threads);
+      engine.run(x);
+      CHECK(allocations_of([&] { logits = engine.run(x); }) == of_result);
     }
   }
 }

@@ -7,7 +7,9 @@
 #include "models/generated.h"
 #include "models/mobilevit.h"
 #include "models/model.h"
+#include "models/runner.h"
 #include "nn/passes.h"
+#include "nn/shapes.h"
 #include "quant/equalize.h"
 #include "quant/fake_quant.h"
 #include "quant/methods/methods.h"
@@ -19,11 +21,11 @@ using nlohmann::json;
 
 namespace {
 
-Model quantized_model(const std::string& arch) {
+Model quantized_model(const std::string& arch, bool full = false) {
   Model model = generated_model(*find_arch(arch), 5, 64);
   const std::vector<Tensor> images{generate_input(1, 3, 64, 64)};
   QuantizedGraph q = quantize_graph(find_method("minmax"), model.graph,
-                                    {.images = images, .wbits = 8, .abits = 8, .threads = 2});
+                                    {.images = images, .wbits = 8, .abits = 8, .threads = 2, .full = full});
   model.graph = std::move(q.graph);
   model.plan = std::move(q.plan);
   model.preprocess = R"({"resize":72})";
@@ -124,6 +126,44 @@ TEST_CASE("a quantised model comes back as it was, bit by bit") {
   }
 }
 
+TEST_CASE("a model that is loaded to run in integers keeps its codes, and gives the same logits") {
+  const test::TemporaryFolder folder;
+  const std::string path = folder / "q.safetensors";
+  const Tensor x = generate_input(1, 3, 64, 64);
+  for (const char* arch : {"mobilevit_xxs", "mobilevitv2_050"}) {
+    CAPTURE(arch);
+    Model saved = quantized_model(arch, true);
+    LayerPlan& affine = saved.plan->layers[0];  // its codes are unsigned
+    const Node& node = saved.graph.nodes[std::size_t(find_node(saved.graph, affine.node))];
+    const Tensor& weight = saved.graph.params[std::size_t(node.params[0])].value;
+    affine.weight->quantizer = affine_params(channel_ranges(weight, 0), 8, 0);
+    quantize_weights(saved.graph, *saved.plan);
+    save_quantized(path, saved);
+
+    Model simulated = load_model(path);
+    const Model model = load_model(path, {}, true);
+    CHECK(std::string(model.engine()) == "int8");
+    CHECK(model.plan == simulated.plan);
+    CHECK(model.parameters == simulated.parameters);
+    CHECK(parameter_shapes(model.graph) == parameter_shapes(simulated.graph));
+    std::int64_t codes = 0, values = 0, all = 0;
+    for (const Param& p : model.graph.params) {
+      codes += p.codes.size();
+      values += p.value.size();
+    }
+    for (const Param& p : simulated.graph.params) all += p.value.size();
+    CHECK(codes + values == all);
+    CHECK(codes > 20 * values);
+
+    simulated.in_integers = true;  // its codes are made from values
+    CHECK(test::difference(Runner(model, 1, 1).run(x), Runner(simulated, 1, 1).run(x), 0) == "");
+    Model misused = model;
+    misused.in_integers = false;
+    CHECK(test::error_of([&] { Runner(misused, 1, 1); }) ==
+          "invalid_argument: [runner] the model was loaded for the integer engine alone");
+  }
+}
+
 TEST_CASE("a quantised model is close to its float self") {
   const Model quantized = quantized_model("mobilevit_xxs");
   const Model original = generated_model(*find_arch("mobilevit_xxs"), 5, 64);
@@ -149,7 +189,9 @@ TEST_CASE("a quantised file that is not consistent is refused, by cause") {
     change(file, header);
     file.metadata["qhyvit"] = header.dump();
     write_safetensors(path, file);
-    return test::error_of([&] { load_model(path); });
+    const std::string text = test::error_of([&] { load_model(path); });
+    CHECK(test::error_of([&] { load_model(path, {}, true); }) == text);
+    return text;
   };
   const auto says = [&](auto change, const std::string& words) {
     const std::string text = error(change);
@@ -168,6 +210,7 @@ TEST_CASE("a quantised file that is not consistent is refused, by cause") {
   says([](TensorFile&, json& h) { h["plan"]["layers"][0]["node"] = "nowhere"; }, "no node \"nowhere\"");
   says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = 0; }, "scale 0");
   says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = "x"; }, "malformed plan");
+  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = 1e38; }, "is infinite");
   says([](TensorFile&, json& h) { h["plan"]["layers"][0]["inputs"][0]["zero_point"][0] = 256; },
        "zero point 256");
   says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["qmin"] = -5; }, "outside of -5 .. 127");

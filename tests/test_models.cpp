@@ -127,6 +127,23 @@ TEST_CASE("parameter and tensor counts equal timm's") {
   }
 }
 
+TEST_CASE("a bare network is the same without values, also folded") {
+  for (const Arch& arch : known_archs()) {
+    INFO(arch.name);
+    const Graph bare = fold_batch_norm(build_mobilevit(arch, 10, 64, true)),
+                graph = fold_batch_norm(build_mobilevit(arch, 10, 64));
+    REQUIRE(bare.params.size() == graph.params.size());
+    const std::vector<Shape> shapes = parameter_shapes(bare);
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      CHECK(bare.params[i].name == graph.params[i].name);
+      CHECK(bare.params[i].value.size() == 0);
+      CHECK(shapes[i] == graph.params[i].value.shape());
+    }
+    CHECK(parameter_count(bare) == parameter_count(graph));
+    CHECK(test::error_of([&] { validate(bare); }) == "no error");
+  }
+}
+
 TEST_CASE("any size from 32 up builds, also with maps that do not divide into patches") {
   for (const char* name : {"mobilevit_xxs", "mobilevitv2_050"})
     for (int res = 32; res <= 130; res += 7) {

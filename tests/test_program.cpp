@@ -133,6 +133,8 @@ TEST_CASE("program: a full plan runs in integers, by the kernels asked for; othe
   CHECK(bench.at("engine") == "int8");
   CHECK(bench.at("kernels") == best_integer_kernels().name);
   CHECK(bench.at("arena_bytes").get<double>() > 1e4);
+  CHECK(!bench.contains("load_ms"));  // weights are generated
+  CHECK(w.result("--engine int8 bench full.safetensors --runs 2 --threads 1").at("load_ms") > 0);
 
   CHECK(w.result("info partial.safetensors").at("integer_engine").at("float_islands").size() > 50);
   w.fails("--engine int8 eval partial.safetensors --data val", {"stem.act", "quantise with --full"});

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <doctest/doctest.h>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "nn/build.h"
 #include "nn/passes.h"
@@ -268,11 +269,17 @@ TEST_CASE("a plan survives JSON exactly, and a malformed one is an error") {
                                   {.images = images, .wbits = 6, .abits = 7, .threads = 1})
                        .plan;
   plan.layers[0].sqnr_db = kInf;
-  CHECK(plan_from_json(plan_to_json(plan), "p") == plan);
-  for (const char* text : {"", "[]", "{}", "{\"method\":1,\"wbits\":8,\"abits\":8,\"layers\":[]}",
+  auto& scale = std::get<QParams>(plan.layers[0].inputs[0].quantizer).scale[0];
+  for (const float value : {0.1f, 1e-38f, 3.4e38f, std::nextafter(1.0f, 2.0f)}) {
+    scale = value;
+    CHECK(plan_from_json(plan_to_json(plan), "p") == plan);
+  }
+  scale = 0.1f;  // written with as few digits as there can be
+  CHECK(plan_to_json(plan).at("layers").at(0).at("inputs").at(0).at("scale").dump() == "[0.1]");
+  for (const char* text : {"null", "[]", "{}", "{\"method\":1,\"wbits\":8,\"abits\":8,\"layers\":[]}",
                            "{\"method\":\"m\",\"wbits\":8,\"abits\":8,\"layers\":[{}]}"})
     CHECK(test::error_of([&] {
-            plan_from_json(text, "file");
+            plan_from_json(nlohmann::json::parse(text), "file");
           }).starts_with("runtime_error: file: malformed plan"));
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 #include "models/model.h"
 #include "nn/build.h"

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "quant/integer/attend_codes.h"
-#include "quant/integer/normalizer.h"
 #include "quant/integer/round_up.h"
 #include "quant/integer/store.h"
 #include "tensor/vectorize.h"
@@ -14,6 +13,7 @@ namespace {
 
 constexpr std::int64_t kBlockSums = 8192;  // of a block: they stay in the cache until they are stored
 constexpr std::int64_t kTile = 8;
+constexpr std::int64_t kStretch = 64;  // rows of which moments are added up
 
 /// Rows of a block of `columns` sums.
 std::int64_t block_rows(std::int64_t columns) {
@@ -25,6 +25,11 @@ std::int64_t sums_stride(const MultiplyCodes& op) { return op.weights.panels * k
 /// Bytes of scratch memory for blocks of sums, [rows][stride], and storing them.
 std::int64_t block_scratch(std::int64_t rows, std::int64_t stride) {
   return aligned_bytes(rows * stride * 4) + kSlack + store_scratch(rows * stride);
+}
+
+/// Stretches of rows whose moments a step that normalises images as a whole needs.
+std::int64_t stretches(const NormalizeCodes& op) {
+  return op.by_row ? 0 : (op.rows + kStretch - 1) / kStretch;
 }
 
 /// The codes of a row of one channel, `stride` apart.
@@ -62,7 +67,10 @@ struct IntegerEngine::Run {
   ThreadPool& pool;
   const std::vector<std::vector<std::int64_t>>& places;
   std::uint8_t *arena, *scratch;
-  std::int64_t scratch_size, batch;
+  std::int64_t scratch_size;
+  Moments* moments;
+  Normalizer* normalizers;
+  std::int64_t batch;
   const real* input;
   const IntegerStep* step = nullptr;
 
@@ -205,37 +213,37 @@ struct IntegerEngine::Run {
     });
   }
 
-  void operator()(const NormalizeCodes& op) const {
-    // Of an image as a whole, from stretches of fixed size: integers, in any order.
-    std::vector<Normalizer> of_image(std::size_t(batch), Normalizer{});
-    if (!op.by_row) {
-      constexpr std::int64_t kStretch = 64;  // rows
-      const std::int64_t stretches = (op.rows + kStretch - 1) / kStretch;
-      std::vector<Moments> moments(std::size_t(batch * stretches));
-      pool.run(batch * stretches, [&](std::int64_t item, int) {
-        const std::int64_t first = item % stretches * kStretch, count = std::min(kStretch, op.rows - first);
-        Moments& m = moments[std::size_t(item)];
-        kernels.moments(src<std::int16_t>(item / stretches) + first * op.channels, count * op.channels,
-                        &m.sum, &m.squares);
-      });
-      for (std::int64_t image = 0; image < batch; ++image) {
-        Moments all;
-        for (std::int64_t i = 0; i < stretches; ++i) {
-          all.sum += moments[std::size_t(image * stretches + i)].sum;
-          all.squares += moments[std::size_t(image * stretches + i)].squares;
-        }
-        of_image[std::size_t(image)] = normalizer(all, op.rows * op.channels, op.eps);
+  /// Of images as a whole, from stretches of fixed size: integers, in any order.
+  void find_normalizers(const NormalizeCodes& op) const {
+    const std::int64_t count = stretches(op);
+    pool.run(batch * count, [&](std::int64_t item, int) {
+      const std::int64_t first = item % count * kStretch, rows = std::min(kStretch, op.rows - first);
+      Moments& m = moments[item];
+      m = {};
+      kernels.moments(src<std::int16_t>(item / count) + first * op.channels, rows * op.channels, &m.sum,
+                      &m.squares);
+    });
+    for (std::int64_t image = 0; image < batch; ++image) {
+      Moments all;
+      for (std::int64_t i = image * count; i < (image + 1) * count; ++i) {
+        all.sum += moments[i].sum;
+        all.squares += moments[i].squares;
       }
+      normalizers[image] = normalizer(all, op.rows * op.channels, op.eps);
     }
+  }
+
+  void operator()(const NormalizeCodes& op) const {
+    if (!op.by_row) find_normalizers(op);
     by_blocks(op.rows, op.channels,
               [&](std::int64_t image, std::int64_t first, std::int64_t count, std::int32_t* sums) {
                 for (std::int64_t row = first; row < first + count; ++row, sums += op.channels) {
                   const std::int16_t* x = src<std::int16_t>(image) + row * op.channels;
-                  Normalizer n = of_image[std::size_t(image)];
+                  Normalizer n = normalizers[image];
                   if (op.by_row) {
-                    Moments moments;
-                    kernels.moments(x, op.channels, &moments.sum, &moments.squares);
-                    n = normalizer(moments, op.channels, op.eps);
+                    Moments of_row;
+                    kernels.moments(x, op.channels, &of_row.sum, &of_row.squares);
+                    n = normalizer(of_row, op.channels, op.eps);
                   }
                   kernels.normalize(x, op.channels, n.mean, n.inverse, n.shift, sums);
                 }
@@ -260,12 +268,12 @@ struct IntegerEngine::Run {
   }
 
   void operator()(const PoolCodes& op) const {
-    const std::vector<std::int32_t> zeros(std::size_t(op.channels), 0);
     pool.run(batch, [&](std::int64_t image, int thread) {
       const Block b = block(thread, block_rows(op.channels), op.channels);
-      std::fill_n(b.sums, op.channels, 0);
+      const std::int32_t* zeros = b.sums + op.channels;  // the block's second row: only the first has sums
+      std::fill_n(b.sums, 2 * op.channels, 0);
       for (std::int64_t row = 0; row < op.rows; ++row)
-        kernels.add_multiple(src(image) + row * op.channels, zeros.data(), op.channels, 1, b.sums);
+        kernels.add_multiple(src(image) + row * op.channels, zeros, op.channels, 1, b.sums);
       store_block(step->store, kernels, memory(image),
                   {.sums = b.sums, .stride = op.channels, .rows = 1, .columns = op.channels}, b.for_store);
     });
@@ -317,8 +325,14 @@ IntegerEngine::IntegerEngine(const IntegerProgram& program, std::int64_t batch, 
                              const IntegerKernels& kernels)
     : program_(program), kernels_(kernels), batch_(batch), pool_(threads), scratch_size_(0) {
   require(batch > 0, "integer engine", "a batch of ", batch);
-  for (const IntegerStep& step : program.steps)
+  std::int64_t most_stretches = 0;
+  for (const IntegerStep& step : program.steps) {
     scratch_size_ = std::max(scratch_size_, aligned_bytes(std::visit(ScratchSize{}, step.op)));
+    if (const auto* op = std::get_if<NormalizeCodes>(&step.op))
+      most_stretches = std::max(most_stretches, stretches(*op));
+  }
+  moments_.resize(std::size_t(batch * most_stretches));
+  normalizers_.resize(std::size_t(batch));
   arena_ = Aligned<std::uint8_t>(program.arena_size * batch);
   scratch_ = Aligned<std::uint8_t>(scratch_size_ * threads);
   for (std::int64_t image = 0; image < batch; ++image) {
@@ -330,11 +344,14 @@ IntegerEngine::IntegerEngine(const IntegerProgram& program, std::int64_t batch, 
 
 TensorI32 IntegerEngine::run(const Tensor& x, const std::function<void(std::size_t)>& after_step) {
   const Shape& one = program_.input_shape;
-  const Shape expected{x.rank() ? x.dim(0) : 0, one[0], one[1], one[2]};
-  require(x.shape() == expected, "integer engine", "input ", x.shape(), " instead of ", expected);
+  require(x.rank() == 4 && std::equal(one.begin(), one.end(), x.shape().begin() + 1), "integer engine",
+          "input ", x.shape(), " instead of [", x.rank() ? x.dim(0) : 0, ", ", one[0], ", ", one[1], ", ",
+          one[2], "]");
   require(x.dim(0) >= 1 && x.dim(0) <= batch_, "integer engine", x.dim(0), " images in a batch of up to ",
           batch_);
-  Run run{kernels_, pool_, places_, arena_.data(), scratch_.data(), scratch_size_, x.dim(0), x.data()};
+  Run run{kernels_,        pool_,         places_,         arena_.data(),
+          scratch_.data(), scratch_size_, moments_.data(), normalizers_.data(),
+          x.dim(0),        x.data()};
   for (std::size_t i = 0; i < program_.steps.size(); ++i) {
     run.step = &program_.steps[i];
     std::visit(run, run.step->op);

@@ -1,5 +1,6 @@
-// Runs a program of integers (program.h). An engine has the memory of one evaluation, allocated once; the
-// program, with its weights, may be shared by several, each on a thread of its own.
+// Runs a program of integers (program.h). An engine has the memory of one evaluation, allocated once: a run
+// allocates nothing but its result. The program, with its weights, may be shared by several, each on a thread
+// of its own.
 //
 // Logits have the same bits with every table of kernels, any number of threads, and whatever else is in the
 // batch.
@@ -7,6 +8,7 @@
 
 #include <functional>
 
+#include "quant/integer/normalizer.h"
 #include "quant/integer/program.h"
 #include "quant/integer/readers.h"
 #include "tensor/thread_pool.h"
@@ -30,7 +32,10 @@ class IntegerEngine {
 
   const IntegerKernels& kernels() const { return kernels_; }
   /// Bytes of buffers and scratch memory.
-  std::int64_t bytes() const { return arena_.size() + scratch_.size(); }
+  std::int64_t bytes() const {
+    return arena_.size() + scratch_.size() + std::int64_t(moments_.size() * sizeof(Moments)) +
+           std::int64_t(normalizers_.size() * sizeof(Normalizer));
+  }
 
  private:
   struct Run;
@@ -41,6 +46,8 @@ class IntegerEngine {
   ThreadPool pool_;
   std::int64_t scratch_size_;  // of a thread
   Aligned<std::uint8_t> arena_, scratch_;
+  std::vector<Moments> moments_;         // of stretches of rows of each image, one image after the other
+  std::vector<Normalizer> normalizers_;  // of images as a whole
   std::vector<std::vector<std::int64_t>> places_;  // [image][buffer]
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "quant/equalize.h"
+#include "tensor/vectorize.h"
 
 namespace qhv {
 namespace {
@@ -18,28 +19,77 @@ double input_scale(const Readers& readers, int node, const Encoding& x) {
   return scale(0);
 }
 
+std::int32_t byte_shift(const QParams& q) { return q.qmax > 127 ? 128 : 0; }
+
+/// From [columns][channels][taps] to [columns][taps][channels].
+std::vector<std::int8_t> channels_last(const std::int8_t* codes, std::int64_t columns, std::int64_t channels,
+                                       std::int64_t taps) {
+  const std::int64_t size = columns * channels * taps;
+  if (channels == 1 || taps == 1) return {codes, codes + size};
+  std::vector<std::int8_t> result;
+  result.reserve(std::size_t(size));
+  for (std::int64_t n = 0; n < columns; ++n, codes += channels * taps)
+    for (std::int64_t tap = 0; tap < taps; ++tap)
+      for (std::int64_t c = 0; c < channels; ++c) result.push_back(codes[c * taps + tap]);
+  return result;
+}
+
+/// What the codes of a column add up to.
+struct CodeSums {
+  std::int64_t center = 0;                   // of (code - zero) times the input's zero point
+  std::int64_t magnitude = 0, distance = 0;  // of codes from 0, and from their zero point
+};
+
+/// Adds codes that meet inputs with the zero points x_zero.
+QHV_VECTORIZE void add_codes(CodeSums& sums, const std::int8_t* codes, const std::int32_t* x_zero,
+                             std::int64_t count, std::int32_t zero) {
+  constexpr std::int64_t kPart = 4096;  // so many products of 9-bit numbers add up to less than 2^31
+  for (std::int64_t first = 0; first < count; first += kPart) {
+    std::int32_t center = 0, magnitude = 0, distance = 0;
+    for (std::int64_t i = first; i < std::min(count, first + kPart); ++i) {
+      const std::int32_t code = codes[i], value = code - zero;
+      center += x_zero[i] * value;
+      magnitude += std::abs(code);
+      distance += std::abs(value);
+    }
+    sums.center += center;
+    sums.magnitude += magnitude;
+    sums.distance += distance;
+  }
+}
+
 }  // namespace
 
+bool fit_bytes(const QParams& q) {
+  const std::int32_t shift = byte_shift(q);
+  return q.qmin - shift >= -128 && q.qmax - shift <= 127;
+}
+
+TensorI8 to_bytes(const TensorI32& codes, const QParams& q) {
+  const std::int32_t shift = byte_shift(q);
+  TensorI8 bytes = TensorI8::uninitialized(codes.shape());
+  std::ranges::transform(codes.values(), bytes.data(),
+                         [shift](std::int32_t code) { return std::int8_t(code - shift); });
+  return bytes;
+}
+
 WeightCodes weight_codes(const Graph& graph, const Readers& readers, int node) {
-  const Tensor& weight = graph.params[std::size_t(graph.nodes[std::size_t(node)].params[0])].value;
+  const Param& weight = graph.params[std::size_t(graph.nodes[std::size_t(node)].params[0])];
   const LayerPlan& layer = readers.layer(node);
   const QParams& q = uniform(layer.weight->quantizer, "integer engine");
   if (q.axis > 0) readers.unsupported(node, "has weights with parameters by another axis than outputs");
-  const std::int32_t shift = q.qmax > 127 ? 128 : 0;
-  if (q.qmin - shift < -128 || q.qmax - shift > 127)
-    readers.unsupported(node, concat("has weight codes ", q.qmin, " .. ", q.qmax));
-  const TensorI32 codes = quantize(multiply_channels(weight, layer.equalization), q);
-  const std::int64_t columns = weight.dim(0), channels = weight.dim(1),
-                     taps = weight.size() / (columns * channels),
+  if (!fit_bytes(q)) readers.unsupported(node, concat("has weight codes ", q.qmin, " .. ", q.qmax));
+  TensorI8 made;
+  if (weight.codes.size() == 0)
+    made = to_bytes(quantize(multiply_channels(weight.value, layer.equalization), q), q);
+  const TensorI8& codes = weight.codes.size() ? weight.codes : made;
+  const std::int64_t columns = codes.dim(0), channels = codes.dim(1),
+                     taps = codes.size() / (columns * channels),
                      group = columns / std::int64_t(q.scale.size());
-  WeightCodes w{std::vector<std::int8_t>(std::size_t(codes.size())), {}, {}};
-  std::int8_t* next = w.codes.data();
+  WeightCodes w{channels_last(codes.data(), columns, channels, taps), {}, {}};
   for (std::int64_t n = 0; n < columns; ++n) {
-    for (std::int64_t tap = 0; tap < taps; ++tap)
-      for (std::int64_t c = 0; c < channels; ++c)
-        *next++ = std::int8_t(codes.data()[(n * channels + c) * taps + tap] - shift);
     w.scale.push_back(double(q.scale[std::size_t(n / group)]));
-    w.zero.push_back(q.zero_point[std::size_t(n / group)] - shift);
+    w.zero.push_back(q.zero_point[std::size_t(n / group)] - byte_shift(q));
   }
   return w;
 }
@@ -57,20 +107,15 @@ std::vector<Column> product_columns(const Readers& readers, int node, const Weig
   for (std::int64_t n = 0; n < w.columns(); ++n) {
     const auto i = std::size_t(n);
     Column column{s * w.scale[i], bias ? double((*bias)[n]) : 0};
-    const std::int8_t* q = w.codes.data() + n * depth;
-    std::int64_t magnitude = 0, distance = 0;  // of the codes from 0, and from their zero point
+    CodeSums sums;
     for (std::int64_t k = 0; k < depth; k += channels)
-      for (std::int64_t c = 0; c < channels; ++c) {
-        const std::int32_t code = q[k + c], value = code - w.zero[i];
-        column.center += std::int64_t(x.zero[std::size_t(c)]) * value;
-        magnitude += std::abs(code);
-        distance += std::abs(value);
-      }
-    column.largest = 255 * (double(magnitude) + double(depth) * std::abs(w.zero[i]));
+      add_codes(sums, w.codes.data() + n * depth + k, x.zero.data(), channels, w.zero[i]);
+    column.center = sums.center;
+    column.largest = 255 * (double(sums.magnitude) + double(depth) * std::abs(w.zero[i]));
     if (column.largest >= 0x1p31)
       readers.unsupported(node, concat("sums ", depth, " products, which could overflow 32 bits"));
     // A channel without weights has any scale: its sums are their center.
-    if (distance == 0) column.unit = s * least;
+    if (sums.distance == 0) column.unit = s * least;
     columns.push_back(column);
   }
   return columns;

@@ -7,6 +7,10 @@
 
 namespace qhv {
 
+/// Whether codes of q fit signed bytes, and those bytes: the codes, less 128 if q has codes above 127.
+bool fit_bytes(const QParams& q);
+TensorI8 to_bytes(const TensorI32& codes, const QParams& q);
+
 /// weight = scale[column] * (code - zero[column]), behind equalization. Codes are signed bytes in the order
 /// in which windows over maps with channels last meet them: [columns][kernel, kernel][channels].
 struct WeightCodes {
@@ -20,6 +24,7 @@ struct WeightCodes {
   std::vector<std::int32_t> zeros() const;
 };
 
+/// From the parameter's codes if it has any, otherwise from its value.
 WeightCodes weight_codes(const Graph& graph, const Readers& readers, int node);
 
 /// What sums of products with codes of x mean; `bias` may be null. Throws std::invalid_argument for sums that

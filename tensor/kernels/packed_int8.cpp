@@ -1,6 +1,7 @@
 #include "tensor/kernels/packed_int8.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "tensor/check.h"
 #include "tensor/kernels/integer_kernels.h"
@@ -20,8 +21,9 @@ PackedInt8 pack_int8(std::span<const std::int8_t> weights, std::int64_t columns,
       std::int8_t* dst =
           packed.data.data() +
           ((column / kPanelColumns * segments + s) * quads * kPanelColumns + column % kPanelColumns) * kQuad;
-      for (std::int64_t k = 0; k < size; k += kQuad, dst += kPanelColumns * kQuad)
-        std::copy_n(src + k, std::min(kQuad, size - k), dst);
+      std::int64_t k = 0;
+      for (; k + kQuad <= size; k += kQuad, dst += kPanelColumns * kQuad) std::memcpy(dst, src + k, kQuad);
+      std::copy_n(src + k, size - k, dst);
     }
   return packed;
 }
