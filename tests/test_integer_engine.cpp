@@ -129,7 +129,7 @@ std::map<std::string, Agreement> layer_by_layer(const QuantizedGraph& q, const T
 
 TEST_CASE("integer engine: layer by layer the codes of the simulation") {
   for (const char* arch : {"mobilevit_xxs", "mobilevitv2_050"})
-    for (const char* method : {"minmax", "hyq"}) {
+    for (const char* method : {"minmax", "hyq", "repq", "fqvit"}) {  // the last two with logarithmic softmax
       CAPTURE(arch);
       CAPTURE(method);
       const QuantizedGraph q = quantized(generated_model(*find_arch(arch), 5, 64).graph, method);

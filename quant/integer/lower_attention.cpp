@@ -22,6 +22,37 @@ SoftmaxTask softmax_task(const Readers& readers, int node, const Encoding& p, st
   return {nullptr, std::uint32_t(std::llround(inverse)), p.zero[i], p.lo[i], p.hi[i]};
 }
 
+/// What the codes of a head's probabilities mean, and the most that a row of them adds up to.
+struct Probabilities {
+  double unit, largest_sum;
+};
+
+std::vector<Probabilities> lower_softmax(const Readers& readers, const AttentionMatch& match,
+                                         const Encoding& logits, AttendCodes& step) {
+  // Rounding at most doubles a probability.
+  constexpr double kLargestSum = 2;
+  const Quantizer& quantizer = readers.layer(match.context).inputs[0].quantizer;
+  std::vector<Probabilities> result;
+  if (std::holds_alternative<QParams>(quantizer)) {
+    const Encoding p = readers.encoding({match.context, 0}, step.heads);
+    for (std::size_t h = 0; h < p.scale.size(); ++h) {
+      step.exponents.push_back(exponents(logits.scale[h]));
+      step.softmax.push_back(softmax_task(readers, match.softmax, p, h));
+      result.push_back({p.scale[h], 255 * double(step.in.tokens)});
+    }
+    return result;
+  }
+  for (const double scale : logits.scale) {
+    const PlanedSoftmax s = planed_softmax(quantizer, scale, kWhere);
+    const double largest = kLargestSum / s.unit;
+    if (largest * 255 >= 0x1p31)
+      readers.unsupported(match.context, "reads probabilities in steps that could overflow 32 bits");
+    result.push_back({s.unit, largest});
+    step.planes.push_back(s);
+  }
+  return result;
+}
+
 }  // namespace
 
 LoweredAttention<AttendCodes> lowered_attention(const Readers& readers, int node, ProjectedTokens tokens) {
@@ -30,8 +61,7 @@ LoweredAttention<AttendCodes> lowered_attention(const Readers& readers, int node
   const Encoding q = readers.encoding({match.scores, 0}, heads),
                  k = readers.encoding({match.scores, 1}, heads),
                  v = readers.encoding({match.context, 1}, heads),
-                 logits = readers.encoding({match.softmax, 0}, heads),
-                 p = readers.encoding({match.context, 0}, heads);
+                 logits = readers.encoding({match.softmax, 0}, heads);
   AttendCodes step{.in = std::move(tokens),
                    .heads = heads,
                    .head_size = match.width / heads,
@@ -45,11 +75,11 @@ LoweredAttention<AttendCodes> lowered_attention(const Readers& readers, int node
     for (std::int64_t t = 0; t < step.in.tokens; ++t) of_head.append(logits.slice(std::int64_t(h), 1));
     const Column score{match.scale * q.scale[h] * k.scale[h], 0, 0, kLargestProduct * size};
     step.scores.push_back(to_codes(std::vector<Column>(std::size_t(step.in.tokens), score), of_head, kWhere));
-    step.exponents.push_back(exponents(logits.scale[h]));
-    step.softmax.push_back(softmax_task(readers, node, p, h));
-    columns.insert(columns.end(), std::size_t(step.head_size),
-                   Column{p.scale[h] * v.scale[h], 0, 0, kLargestProduct * double(step.in.tokens)});
   }
+  const std::vector<Probabilities> probabilities = lower_softmax(readers, match, logits, step);
+  for (std::size_t h = 0; h < std::size_t(heads); ++h)
+    columns.insert(columns.end(), std::size_t(step.head_size),
+                   Column{probabilities[h].unit * v.scale[h], 0, 0, probabilities[h].largest_sum * 255});
   return {std::move(step), std::move(columns)};
 }
 

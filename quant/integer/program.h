@@ -20,6 +20,7 @@
 #include "nn/executor/buffers.h"
 #include "nn/executor/tokens.h"
 #include "quant/integer/encoding.h"
+#include "quant/integer/planes.h"
 #include "quant/integer/requantization.h"
 #include "tensor/kernels/packed_int8.h"
 #include "tensor/ops.h"
@@ -72,6 +73,8 @@ struct AttendCodes {
   std::vector<Requantization> scores = {};  // to the codes of softmax's input; a column for each token
   std::vector<std::array<std::uint16_t, 256>> exponents = {};
   std::vector<SoftmaxTask> softmax = {};  // without `exponents`
+  /// Instead of these two, where the quantiser of probabilities is not uniform.
+  std::vector<PlanedSoftmax> planes = {};
 };
 
 /// relu(v) * sum over tokens of softmax(q) k, for each position. The clipping is in the codes of v.

@@ -1,0 +1,71 @@
+// Codes of twin and logarithmic quantisers in two planes of bytes.
+#include <algorithm>
+#include <cmath>
+#include <doctest/doctest.h>
+
+#include "quant/integer/planes.h"
+#include "tests/support.h"
+
+using namespace qhv;
+
+namespace {
+
+/// Softmax of logits scale * codes in double.
+std::vector<double> softmax_of(const std::vector<std::uint8_t>& codes, double scale) {
+  const double largest = *std::ranges::max_element(codes);
+  std::vector<double> p;
+  double sum = 0;
+  for (const std::uint8_t c : codes) sum += p.emplace_back(std::exp(scale * (c - largest)));
+  for (double& x : p) x /= sum;
+  return p;
+}
+
+std::vector<double> dequantized(const PlanedSoftmax& s, const std::vector<std::uint8_t>& codes) {
+  std::vector<std::uint8_t> low(codes.size()), high(codes.size());
+  softmax_planes(s, codes.data(), std::int64_t(codes.size()), low.data(), high.data());
+  std::vector<double> values;
+  for (std::size_t i = 0; i < codes.size(); ++i)
+    values.push_back(s.unit * (low[i] + std::ldexp(high[i], s.shift)));
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("planes: softmax into twin and logarithmic codes is that of the quantiser") {
+  const std::vector<Quantizer> quantizers{
+      twin_softmax(0.5f, 8), twin_softmax(0x1p-5f, 8), twin_softmax(0x1p-12f, 8), twin_softmax(0x1p-3f, 4),
+      logarithmic(1, 1, 8),  logarithmic(1, 1, 4),     logarithmic(0.37f, 2, 8),  logarithmic(1, 2, 6)};
+  for (const Quantizer& quantizer : quantizers)
+    for (const double scale : {0.01, 0.05, 0.3})
+      for (const std::int64_t count : {1, 2, 64, 256}) {
+        CAPTURE(scheme_name(quantizer));
+        CAPTURE(scale);
+        CAPTURE(count);
+        std::vector<std::uint8_t> codes;
+        for (const real x : test::random_tensor({count}, std::uint64_t(count), 0, 255).values())
+          codes.push_back(std::uint8_t(x));
+        const PlanedSoftmax s = planed_softmax(quantizer, scale, "test");
+        const std::vector<double> p = softmax_of(codes, scale), actual = dequantized(s, codes);
+        // The quantiser of a probability or of one next to it: thresholds are rounded.
+        for (std::size_t i = 0; i < p.size(); ++i) {
+          double closest = 1;
+          for (const double nudge : {1.0, 1 - 1e-5, 1 + 1e-5}) {
+            const Tensor x({1}, real(p[i] * nudge + (nudge - 1) * 1e-4));
+            closest = std::min(closest, std::abs(double(fake_quantize(x, quantizer)[0]) - actual[i]));
+          }
+          CHECK(closest <= 0.5001 * s.unit);
+        }
+      }
+}
+
+TEST_CASE("planes: what they do not hold") {
+  CHECK_THROWS_WITH_AS(planed_softmax(Unquantized{}, 0.1, "here"),
+                       "[here] a quantiser of probabilities that is neither twin nor logarithmic",
+                       std::invalid_argument);
+  TwinUniform odd = twin_softmax(0.25f, 8);
+  odd.high_scale *= 1.01f;
+  CHECK_THROWS_AS(planed_softmax(odd, 0.1, "here"), std::invalid_argument);
+  CHECK_THROWS_AS(plane_shift(0x1p17, "here"), std::invalid_argument);
+  CHECK_THROWS_AS(plane_shift(0.5, "here"), std::invalid_argument);
+  CHECK(plane_shift(8, "here") == 3);
+}
