@@ -18,6 +18,7 @@
 #include "models/arch.h"
 #include "nn/run.h"
 #include "quant/plan.h"
+#include "tensor/tensor_file.h"
 
 namespace qhv {
 
@@ -31,7 +32,8 @@ struct Model {
   std::string preprocess;  // how its images were prepared: a JSON object that the caller defines, or empty
   std::vector<std::string> labels;  // names of the classes, or empty
 
-  bool in_integers = false;         // whether a quantised model is run as it is, or simulated in floating point
+  bool in_integers = false;  // whether a quantised model is run as it is, or simulated in floating point
+  std::string path = {};     // of the file that it comes from, or empty
 
   /// "float32", "fake-quant" or "int8": what running the model means.
   const char* engine() const { return !plan ? "float32" : in_integers ? "int8" : "fake-quant"; }
@@ -39,6 +41,13 @@ struct Model {
 
 /// `res`: input size; without it the one that the file remembers, or 256.
 Model load_model(const std::string& path, std::optional<int> res = std::nullopt);
+
+/// The same for a file that is in memory; `path` opens the error messages.
+Model parse_model(TensorFile file, const std::string& path, std::optional<int> res = std::nullopt);
+
+/// The weights of a quantised model into its graph, BatchNorm folded, once the plan is found to fit it.
+void read_quantized_weights(const TensorFile& file, const std::string& path, const QuantPlan& plan,
+                            Graph& graph);
 
 /// The architecture with weights that models/generated.h makes from names: for benchmarks, not for
 /// classifying.
@@ -48,7 +57,8 @@ Model generated_model(const Arch& arch, int classes = 1000, int res = 256);
 /// names, as F16 where they have two axes or more and F32 otherwise; everything else from `model`.
 void save_checkpoint(const std::string& path, const Model& model, const Graph& unfolded);
 
-/// Writes a model with a plan. The file is complete or it is not there.
+/// A model with a plan as a file, and written: the file is complete or it is not there.
+TensorFile quantized_file(const Model& model);
 void save_quantized(const std::string& path, const Model& model);
 
 /// How to run the model: no hooks in float, those of its plan otherwise.
