@@ -3,6 +3,7 @@ JOBS ?= $(shell nproc)
 BUILD ?= build
 CMAKE_FLAGS ?=
 PEERS ?= ../shared/peers
+FUZZ_SECONDS ?= 600
 MAKEFLAGS += --no-print-directory
 
 # Debian and Ubuntu packages: the tools (gnuplot draws loss curves), the libraries that are always needed, and the kernel
@@ -11,7 +12,7 @@ TOOLS = g++ cmake make gnuplot-nox
 LIBRARIES = libstb-dev doctest-dev nlohmann-json3-dev libcli11-dev libzip-dev
 KERNELS = libopenblas-pthread-dev libdnnl-dev
 
-.PHONY: all demo test test-long bench-peers deps format layers asan portable clean help
+.PHONY: all demo test test-long bench-peers deps format layers asan portable fuzz clean help
 
 all: ## build the program, build/qhyvit
 	@cmake -S . -B $(BUILD) $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
@@ -59,8 +60,17 @@ portable: ## build without OpenBLAS and oneDNN in build-portable and run the tes
 	  CMAKE_FLAGS='-DQHYVIT_OPENBLAS=OFF -DQHYVIT_ONEDNN=OFF $(CMAKE_FLAGS)'
 	@tests/run_tests.sh build-portable
 
+fuzz: ## build the fuzzers by clang in build-fuzz and run each for FUZZ_SECONDS, 600 if none are said
+	@$(MAKE) deps TOOLS='clang libclang-rt-dev cmake make' KERNELS=
+	@cmake -S . -B build-fuzz -DCMAKE_CXX_COMPILER=clang++ -DQHYVIT_FUZZ=ON -DQHYVIT_OPENBLAS=OFF -DQHYVIT_ONEDNN=OFF \
+	  -DQHYVIT_SANITIZE=fuzzer-no-link,address,undefined > /dev/null
+	@cmake --build build-fuzz --parallel $(JOBS) --target fuzz_model_file fuzz_plan
+	@for what in model_file plan; do mkdir -p build-fuzz/$$what && \
+	  build-fuzz/fuzz_$$what -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=120 \
+	    -artifact_prefix=build-fuzz/$$what- build-fuzz/$$what tests/fuzz/corpus/$$what || exit 1; done
+
 clean: ## remove the build folders
-	@rm -rf build build-asan build-portable
+	@rm -rf build build-asan build-portable build-fuzz
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'

@@ -6,6 +6,7 @@
 #include "tensor/file.h"
 #include "tensor/rng.h"
 #include "tensor/untrusted.h"
+#include "tensor/untrusted_json.h"
 
 namespace qhv {
 namespace {
@@ -13,6 +14,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::uint64_t kMaxBytes = 256 << 20;
+constexpr int kMostLevels = 16;
 
 std::uint64_t mixed(std::uint64_t seed, const Tensor& x) {
   const std::string_view bytes(reinterpret_cast<const char*>(x.data()), std::size_t(x.size()) * sizeof(real));
@@ -49,7 +51,8 @@ InterruptedRun::InterruptedRun(const std::string& out, const std::string& method
   const std::vector<std::byte> bytes = read_file(search_path_, kMaxBytes);
   try {
     const json file =
-        json::parse(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+        parse_untrusted_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, search_path_,
+                             "is not what an interrupted search leaves: it", kMostLevels);
     const std::string search = file.at("search");
     if (search != description_)
       file_error(search_path_, "is of another search, which was interrupted (", search,

@@ -29,6 +29,8 @@ struct Arch {
   int heads = 4;                      // attention heads (v1; v2's attention has one)
   int patch = 2;
 
+  /// Channels that the classifier reads.
+  int features() const { return final_width ? final_width : width[4]; }
   /// timm's crop fraction for evaluation.
   double crop_pct() const { return version == 1 ? 0.9 : 0.888; }
   /// Inverted residuals in stages 0 and 1; stages 2 to 4 have one and a MobileViT block.

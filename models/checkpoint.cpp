@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "nn/shapes.h"
+#include "tensor/untrusted.h"
 
 namespace qhv {
 namespace {
@@ -88,7 +89,7 @@ std::map<std::string, RawTensor> timm_tensors(TensorFile file, const std::string
     if (name.ends_with("num_batches_tracked")) continue;
     const std::string target = timm_name(name);
     if (!renamed.emplace(target, std::move(tensor)).second)
-      file_error(path, "two tensors for ", target, " (one is called ", name, ")");
+      file_error(path, "two tensors for ", in_quotes(target), " (one is called ", in_quotes(name), ")");
   }
   return renamed;
 }
@@ -117,16 +118,22 @@ const Arch& detect_arch(const std::map<std::string, RawTensor>& tensors, const s
   // A clear majority: what remains is then reported tensor by tensor by check_tensors.
   if (!best || 3 * most < 2 * probes)
     file_error(path, "these ", tensors.size(), " tensors are not a MobileViT that is known here",
-               tensors.empty() ? "" : concat(" (the first is ", tensors.begin()->first, ")"));
+               tensors.empty() ? "" : concat(" (the first is ", in_quotes(tensors.begin()->first), ")"));
   return *best;
 }
 
-int detect_classes(const std::map<std::string, RawTensor>& tensors, const std::string& path) {
-  const std::int64_t classes = extent(tensors, "head.fc.weight");
-  if (classes < 0) file_error(path, "tensor head.fc.weight is missing");
-  if (classes < 1 || classes > 1000000)
-    file_error(path, "tensor head.fc.weight is for ", classes, " classes");
-  return int(classes);
+int detect_classes(const std::map<std::string, RawTensor>& tensors, const Arch& arch,
+                   const std::string& path) {
+  const auto found = tensors.find("head.fc.weight");
+  if (found == tensors.end()) file_error(path, "tensor head.fc.weight is missing");
+  // The network is built for so many classes before its shapes are compared: they have to be in the file.
+  const Shape& shape = found->second.shape;
+  if (shape.size() != 2 || shape[1] != arch.features())
+    file_error(path, "tensor head.fc.weight has shape ", shape, " instead of [classes, ", arch.features(),
+               "]");
+  if (shape[0] < 1 || shape[0] > 1000000)
+    file_error(path, "tensor head.fc.weight is for ", shape[0], " classes");
+  return int(shape[0]);
 }
 
 void check_tensors(const Graph& graph, const std::map<std::string, RawTensor>& tensors,
@@ -142,7 +149,8 @@ void check_tensors(const Graph& graph, const std::map<std::string, RawTensor>& t
   }
   for (const auto& [name, tensor] : tensors)
     if (!expected.contains(name))
-      file_error(path, "tensor ", name, " of shape ", tensor.shape, " has no place in the network");
+      file_error(path, "tensor ", in_quotes(name), " of shape ", tensor.shape,
+                 " has no place in the network");
 }
 
 void check_finite(const Tensor& tensor, const std::string& where) {

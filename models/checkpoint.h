@@ -24,8 +24,9 @@ std::map<std::string, RawTensor> timm_tensors(TensorFile file, const std::string
 /// The variant that most of the telling extents agree with.
 const Arch& detect_arch(const std::map<std::string, RawTensor>& tensors, const std::string& path);
 
-/// Rows of the classifier.
-int detect_classes(const std::map<std::string, RawTensor>& tensors, const std::string& path);
+/// Rows of the classifier, which reads the features of this variant.
+int detect_classes(const std::map<std::string, RawTensor>& tensors, const Arch& arch,
+                   const std::string& path);
 
 /// Throws unless the tensors are exactly the graph's parameters, by name and shape. The graph may be bare.
 void check_tensors(const Graph& graph, const std::map<std::string, RawTensor>& tensors,

@@ -13,6 +13,8 @@
 #include "quant/integer/weight_codes.h"
 #include "tensor/read_tensor_file.h"
 #include "tensor/safetensors.h"
+#include "tensor/untrusted.h"
+#include "tensor/untrusted_json.h"
 
 namespace qhv {
 namespace {
@@ -21,19 +23,22 @@ using nlohmann::json;
 
 constexpr const char* kMetadataKey = "qhyvit";
 constexpr int kVersion = 1;
+constexpr int kMostLevels = 16;  // of the metadata; a plan has 7
 
 /// What the metadata says of a model; everything but its graph.
 Model read_header(const TensorFile& file, const std::string& path) {
   Model model;
   try {
-    const json header = json::parse(file.metadata.at(kMetadataKey));
-    if (header.at("version") != kVersion)
-      file_error(path, "is of version ", header.at("version").dump(), ", this program reads ", kVersion);
-    const Arch* arch = find_arch(header.at("arch"));
-    if (!arch) file_error(path, "is of the unknown architecture ", header.at("arch").dump());
+    const json header =
+        parse_untrusted_json(file.metadata.at(kMetadataKey), path, "the metadata", kMostLevels);
+    const int version = whole_number<int>(header.at("version"), path, "version");
+    if (version != kVersion) file_error(path, "is of version ", version, ", this program reads ", kVersion);
+    const std::string name = header.at("arch");
+    const Arch* arch = find_arch(name);
+    if (!arch) file_error(path, "is of the unknown architecture ", in_quotes(name));
     model.arch = *arch;
-    model.classes = header.at("classes");
-    model.res = header.at("res");
+    model.classes = whole_number<int>(header.at("classes"), path, "classes");
+    model.res = whole_number<int>(header.at("res"), path, "res");
     if (model.res < kMinRes || model.res > kMaxRes)
       file_error(path, "is for images of ", model.res, " pixels");
     if (!header.at("preprocess").empty()) model.preprocess = header.at("preprocess").dump();
@@ -61,7 +66,7 @@ Model load_float(TensorFile file, const std::string& path, const std::optional<M
   const auto tensors = timm_tensors(std::move(file), path);
   Model model = header.value_or(Model{});
   model.arch = detect_arch(tensors, path);
-  model.classes = detect_classes(tensors, path);
+  model.classes = detect_classes(tensors, model.arch, path);
   if (header && (model.arch.name != header->arch.name || model.classes != header->classes))
     file_error(path, "metadata of a ", header->arch.name, " with ", header->classes,
                " classes, tensors of a ", model.arch.name, " with ", model.classes);
@@ -118,37 +123,24 @@ void set_weight(Param& param, const TensorI32& codes, const LayerPlan& layer, bo
 
 Model load_quantized(TensorFile file, const std::string& path, Model model, int res, bool in_integers) {
   model.res = res;
-  if (model.classes != detect_classes(file.tensors, path))
-    file_error(path, "metadata for ", model.classes, " classes, tensors for ",
-               detect_classes(file.tensors, path));
-
+  const int classes = detect_classes(file.tensors, model.arch, path);
+  if (model.classes != classes)
+    file_error(path, "metadata for ", model.classes, " classes, tensors for ", classes);
   Graph unfolded = build_mobilevit(model.arch, model.classes, model.res, true);
   model.parameters = parameter_count(unfolded);
   model.graph = fold_batch_norm(std::move(unfolded));
   model.in_integers = model.graph.bare = in_integers;
-  check_tensors(model.graph, file.tensors, path);
-  try {
-    validate(*model.plan, model.graph);
-  } catch (const std::invalid_argument& error) {
-    file_error(path, "the plan does not fit the network: ", error.what());
-  }
-  const auto planned = planned_weights(*model.plan);
-  for (Param& p : model.graph.params) {
-    const std::string where = concat(path, ": tensor ", p.name);
-    const RawTensor raw = std::move(file.tensors.at(p.name));  // and is gone when it has been read
-    if (const auto q = planned.find(p.name); q != planned.end())
-      set_weight(p, to_codes(raw, where), *q->second, in_integers, where);
-    else
-      p.value = to_real(raw, where);
-    check_finite(p.value, where);
-  }
+  read_quantized_weights(std::move(file), path, *model.plan, model.graph);
   return model;
 }
 
 }  // namespace
 
 Model load_model(const std::string& path, std::optional<int> res, bool in_integers) {
-  TensorFile file = read_tensor_file(path);
+  return parse_model(read_tensor_file(path), path, res, in_integers);
+}
+
+Model parse_model(TensorFile file, const std::string& path, std::optional<int> res, bool in_integers) {
   std::optional<Model> header;
   if (file.metadata.contains(kMetadataKey)) header = read_header(file, path);
   const bool integers = std::ranges::any_of(file.tensors, [](const auto& entry) {
@@ -158,9 +150,30 @@ Model load_model(const std::string& path, std::optional<int> res, bool in_intege
   if (header && !header->plan && integers)
     file_error(path, "holds integer weights, but its metadata no plan");
   const int chosen_res = res.value_or(header ? header->res : 256);
-  if (header && header->plan)
-    return load_quantized(std::move(file), path, std::move(*header), chosen_res, in_integers);
-  return load_float(std::move(file), path, header, chosen_res);
+  Model model = header && header->plan
+                    ? load_quantized(std::move(file), path, std::move(*header), chosen_res, in_integers)
+                    : load_float(std::move(file), path, header, chosen_res);
+  model.path = path;
+  return model;
+}
+
+void read_quantized_weights(TensorFile file, const std::string& path, const QuantPlan& plan, Graph& graph) {
+  check_tensors(graph, file.tensors, path);
+  try {
+    validate(plan, graph);
+  } catch (const std::invalid_argument& error) {
+    file_error(path, "the plan does not fit the network: ", error.what());
+  }
+  const auto planned = planned_weights(plan);
+  for (Param& p : graph.params) {
+    const std::string where = concat(path, ": tensor ", p.name);
+    const RawTensor raw = std::move(file.tensors.at(p.name));  // and is gone when it has been read
+    if (const auto q = planned.find(p.name); q != planned.end())
+      set_weight(p, to_codes(raw, where), *q->second, graph.bare, where);
+    else
+      p.value = to_real(raw, where);
+    check_finite(p.value, where);
+  }
 }
 
 Model generated_model(const Arch& arch, int classes, int res) {
@@ -181,7 +194,7 @@ void save_checkpoint(const std::string& path, const Model& model, const Graph& u
   write_safetensors(path, file);
 }
 
-void save_quantized(const std::string& path, const Model& model) {
+TensorFile quantized_file(const Model& model) {
   require(model.plan.has_value(), "save_quantized", "the model has no plan");
   validate(*model.plan, model.graph);
   TensorFile file;
@@ -200,7 +213,11 @@ void save_quantized(const std::string& path, const Model& model) {
   json header = header_of(model);
   header["plan"] = plan_to_json(*model.plan);
   file.metadata.emplace(kMetadataKey, header.dump());
-  write_safetensors(path, file);
+  return file;
+}
+
+void save_quantized(const std::string& path, const Model& model) {
+  write_safetensors(path, quantized_file(model));
 }
 
 RunHooks model_hooks(const Model& model) {

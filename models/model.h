@@ -19,6 +19,7 @@
 #include "models/arch.h"
 #include "nn/run.h"
 #include "quant/plan.h"
+#include "tensor/tensor_file.h"
 
 namespace qhv {
 
@@ -33,6 +34,7 @@ struct Model {
   std::vector<std::string> labels;  // names of the classes, or empty
 
   bool in_integers = false;  // whether a quantised model is run as it is, or simulated in floating point
+  std::string path = {};     // of the file that it comes from, or empty
 
   /// "float32", "fake-quant" or "int8": what running the model means.
   const char* engine() const { return !plan ? "float32" : in_integers ? "int8" : "fake-quant"; }
@@ -42,6 +44,14 @@ struct Model {
 /// loaded for the integer engine alone, which takes less time and memory.
 Model load_model(const std::string& path, std::optional<int> res = std::nullopt, bool in_integers = false);
 
+/// The same for a file that is in memory; `path` opens the error messages.
+Model parse_model(TensorFile file, const std::string& path, std::optional<int> res = std::nullopt,
+                  bool in_integers = false);
+
+/// The weights of a quantised model into its graph, BatchNorm folded, once the plan is found to fit it: as
+/// codes if the graph is bare.
+void read_quantized_weights(TensorFile file, const std::string& path, const QuantPlan& plan, Graph& graph);
+
 /// The architecture with weights that models/generated.h makes from names: for benchmarks, not for
 /// classifying.
 Model generated_model(const Arch& arch, int classes = 1000, int res = 256);
@@ -50,7 +60,8 @@ Model generated_model(const Arch& arch, int classes = 1000, int res = 256);
 /// names, as F16 where they have two axes or more and F32 otherwise; everything else from `model`.
 void save_checkpoint(const std::string& path, const Model& model, const Graph& unfolded);
 
-/// Writes a model with a plan. The file is complete or it is not there.
+/// A model with a plan as a file, and written: the file is complete or it is not there.
+TensorFile quantized_file(const Model& model);
 void save_quantized(const std::string& path, const Model& model);
 
 /// How to run the model: no hooks in float, those of its plan otherwise.

@@ -8,6 +8,16 @@ namespace {
 
 constexpr const char* kReference = "reference";
 
+/// A plan that the engine does not take is the fault of the file that it came with, if there is one.
+IntegerProgram lowered(const Model& model) {
+  try {
+    return lower(model.graph, *model.plan);
+  } catch (const std::invalid_argument& error) {
+    if (model.path.empty()) throw;
+    file_error(model.path, error.what());
+  }
+}
+
 }  // namespace
 
 Program compile_model(const Model& model, const std::string& kernels) {
@@ -20,7 +30,7 @@ Program compile_model(const Model& model, const std::string& kernels) {
 Runner::Runner(const Model& model, std::int64_t batch, int streams, int threads, const std::string& kernels)
     : model_(model) {
   if (model.in_integers) {
-    integer_program_ = lower(model.graph, *model.plan);
+    integer_program_ = lowered(model);
     const IntegerKernels& table = kernels.empty() ? best_integer_kernels() : find_integer_kernels(kernels);
     for (int i = 0; i < streams; ++i) engines_.emplace_back(*integer_program_, batch, threads, table);
     return;

@@ -30,7 +30,8 @@ struct StepInfo {
 class Runner {
  public:
   /// `model` must outlive it. `streams`: evaluations that may run at the same time, each of up to `batch`
-  /// images by `threads` threads. `kernels`: "reference", a table's name, or empty for the best one.
+  /// images by `threads` threads. `kernels`: "reference", a table's name, or empty for the best one. A plan
+  /// that has no integer program is a std::runtime_error that begins with the model's path, if it has one.
   Runner(const Model& model, std::int64_t batch, int streams, int threads = 1,
          const std::string& kernels = "");
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "nn/shapes.h"
+#include "tensor/untrusted.h"
 
 namespace qhv {
 namespace {
@@ -58,7 +59,7 @@ const char* op_name(const Op& op) { return std::visit(OpName{}, op); }
 int find_node(const Graph& graph, const std::string& name) {
   for (std::size_t i = 0; i < graph.nodes.size(); ++i)
     if (graph.nodes[i].name == name) return int(i);
-  fail("graph", concat("no node \"", name, "\""));
+  fail("graph", concat("no node ", in_quotes(name)));
 }
 
 std::vector<int> last_uses(const Graph& graph) {

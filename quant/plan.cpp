@@ -9,6 +9,7 @@
 
 #include "nn/shapes.h"
 #include "tensor/untrusted.h"
+#include "tensor/untrusted_json.h"
 
 namespace qhv {
 namespace {
@@ -54,14 +55,16 @@ struct ToJson {
 };
 
 Quantizer quantizer_of(const json& j, const std::string& where) {
+  const auto whole = [&](const char* field) { return whole_number<std::int32_t>(j.at(field), where, field); };
   const std::string kind = j.at("kind");
   if (kind == "float") return Unquantized{};
   if (kind == "uniform")
-    return QParams{j.at("scale"), j.at("zero_point"), j.at("axis"),
-                   j.at("qmin"),  j.at("qmax"),       j.at("group")};
+    return QParams{j.at("scale"), whole_numbers<std::int32_t>(j.at("zero_point"), where, "zero_point"),
+                   whole("axis"), whole("qmin"),
+                   whole("qmax"), whole("group")};
   if (kind == "twin")
-    return TwinUniform{j.at("split"), j.at("low"), j.at("high"), j.at("low_codes"), j.at("high_codes")};
-  if (kind == "log") return LogUniform{j.at("scale"), j.at("steps_per_octave"), j.at("last")};
+    return TwinUniform{j.at("split"), j.at("low"), j.at("high"), whole("low_codes"), whole("high_codes")};
+  if (kind == "log") return LogUniform{j.at("scale"), whole("steps_per_octave"), whole("last")};
   file_error(where, "a quantiser of the unknown kind ", in_quotes(kind));
 }
 
@@ -74,7 +77,30 @@ json to_json(const TensorPlan& t) {
 }
 
 TensorPlan tensor_plan(const json& j, const std::string& where) {
-  return {quantizer_of(j, where), decibels(j.at("sqnr_db")), j.at("saturation"), j.at("overflows")};
+  return {quantizer_of(j, where), decibels(j.at("sqnr_db")), j.at("saturation"),
+          whole_number<int>(j.at("overflows"), where, "overflows")};
+}
+
+LayerPlan layer_plan(const json& j, const std::string& path) {
+  LayerPlan layer{.node = j.at("node"), .op = "", .inputs = {}};
+  const std::string where = concat(path, ": layer ", in_quotes(layer.node));
+  try {
+    layer.op = j.at("op");
+    layer.sqnr_db = decibels(j.at("sqnr_db"));
+    for (const json& input : j.at("inputs")) layer.inputs.push_back(tensor_plan(input, where));
+    if (j.contains("weight")) layer.weight = tensor_plan(j.at("weight"), where);
+    if (j.contains("equalization")) layer.equalization = j.at("equalization").get<std::vector<float>>();
+    if (j.contains("score")) {
+      const json& s = j.at("score");
+      const auto count = [&](const char* field) {
+        return whole_number<std::int64_t>(s.at(field), where, field);
+      };
+      layer.score = {s.at("before"), s.at("after"), count("evaluations"), count("plain_evaluations")};
+    }
+    return layer;
+  } catch (const json::exception& error) {
+    file_error(where, "malformed plan (", error.what(), ")");
+  }
 }
 
 struct IsQuantizable {
@@ -112,12 +138,17 @@ std::vector<int> nodes_that(const Graph& graph, bool (*are)(const Node&)) {
   return nodes;
 }
 
-ReconstructionTrace reconstruction_trace(const json& j) {
-  ReconstructionTrace trace{j.at("kind"), j.at("images"), {}};
-  for (const json& p : j.at("pieces"))
-    trace.pieces.push_back({p.at("name"), p.at("before"), p.at("corrected"), p.at("after"), p.at("flipped"),
-                            p.at("free"), p.at("regularizer"), p.at("iterations"), p.at("kept"),
+ReconstructionTrace reconstruction_trace(const json& j, const std::string& where) {
+  ReconstructionTrace trace{j.at("kind"), whole_number<int>(j.at("images"), where, "images"), {}};
+  for (const json& p : j.at("pieces")) {
+    const auto count = [&](const char* field) {
+      return whole_number<std::int64_t>(p.at(field), where, field);
+    };
+    trace.pieces.push_back({p.at("name"), p.at("before"), p.at("corrected"), p.at("after"), count("flipped"),
+                            count("free"), p.at("regularizer"),
+                            whole_number<int>(p.at("iterations"), where, "iterations"), p.at("kept"),
                             p.at("diverged")});
+  }
   return trace;
 }
 
@@ -177,22 +208,15 @@ json plan_to_json(const QuantPlan& plan) {
 
 QuantPlan plan_from_json(const json& j, const std::string& where) {
   try {
-    QuantPlan plan{j.at("method"), j.at("wbits"), j.at("abits"), {}, j.at("full")};
+    const auto whole = [&](const char* field) { return whole_number<int>(j.at(field), where, field); };
+    QuantPlan plan{j.at("method"), whole("wbits"), whole("abits"), {}, j.at("full")};
     const json& made = j.at("made");
-    plan.made = {made.at("images"), made.at("seed"), made.at("signal"), made.at("search")};
-    if (j.contains("reconstruction")) plan.reconstruction = reconstruction_trace(j.at("reconstruction"));
-    for (const json& l : j.at("layers")) {
-      LayerPlan layer{
-          .node = l.at("node"), .op = l.at("op"), .inputs = {}, .sqnr_db = decibels(l.at("sqnr_db"))};
-      for (const json& input : l.at("inputs")) layer.inputs.push_back(tensor_plan(input, where));
-      if (l.contains("weight")) layer.weight = tensor_plan(l.at("weight"), where);
-      if (l.contains("equalization")) layer.equalization = l.at("equalization").get<std::vector<float>>();
-      if (l.contains("score")) {
-        const json& s = l.at("score");
-        layer.score = {s.at("before"), s.at("after"), s.at("evaluations"), s.at("plain_evaluations")};
-      }
-      plan.layers.push_back(std::move(layer));
-    }
+    plan.made = {whole_number<int>(made.at("images"), where, "images"),
+                 whole_number<std::uint64_t>(made.at("seed"), where, "seed"), made.at("signal"),
+                 made.at("search")};
+    if (j.contains("reconstruction"))
+      plan.reconstruction = reconstruction_trace(j.at("reconstruction"), where);
+    for (const json& layer : j.at("layers")) plan.layers.push_back(layer_plan(layer, where));
     return plan;
   } catch (const json::exception& error) {
     file_error(where, "malformed plan (", error.what(), ")");
@@ -206,7 +230,7 @@ void validate(const QuantPlan& plan, const Graph& graph) {
     require(seen.insert(layer.node).second, layer.node, "two plans for one layer");
     const Node& node = graph.nodes[std::size_t(find_node(graph, layer.node))];
     require((is_quantizable(node) || is_full_only(node)) && layer.op == op_name(node.op), layer.node,
-            "the plan is for ", layer.op, ", the layer is ", op_name(node.op));
+            "the plan is for ", in_quotes(layer.op), ", the layer is ", op_name(node.op));
     require(layer.inputs.size() == node.inputs.size(), layer.node, layer.inputs.size(), " input plans for ",
             node.inputs.size(), " inputs");
     for (std::size_t i = 0; i < layer.inputs.size(); ++i)

@@ -11,6 +11,7 @@
 #include "tensor/bytes.h"
 #include "tensor/file.h"
 #include "tensor/untrusted.h"
+#include "tensor/untrusted_json.h"
 
 namespace qhv {
 namespace {
@@ -49,14 +50,7 @@ json parse_header(std::string_view text, const std::string& path) {
     }
     return true;
   };
-  try {
-    return json::parse(text.begin(), text.end(), check);
-  } catch (const json::parse_error& error) {
-    // Its own text repeats what it read, which may be long and is not ours to print.
-    file_error(path, "the header is not valid JSON (at byte ", error.byte, " of ", text.size(), ")");
-  } catch (const json::exception&) {
-    file_error(path, "the header is not valid JSON (a number is out of range)");
-  }
+  return parse_untrusted_json(text, path, "the header", check);
 }
 
 /// A list of numbers from 0 to 2^63 - 1.

@@ -99,13 +99,13 @@ TEST_CASE("the architecture and the number of classes follow from the tensors") 
   for (const Arch& arch : known_archs()) {
     const TensorFile file = checkpoint(arch.name, 11);
     CHECK(detect_arch(file.tensors, "f").name == arch.name);
-    CHECK(detect_classes(file.tensors, "f") == 11);
+    CHECK(detect_classes(file.tensors, arch, "f") == 11);
   }
   CHECK(load_error({}) == "runtime_error: these 0 tensors are not a MobileViT that is known here");
   TensorFile other;
   other.tensors.emplace("fc.weight", to_raw_f32(Tensor({2, 2})));
   CHECK(load_error(other) ==
-        "runtime_error: these 1 tensors are not a MobileViT that is known here (the first is fc.weight)");
+        "runtime_error: these 1 tensors are not a MobileViT that is known here (the first is \"fc.weight\")");
 }
 
 TEST_CASE("a missing, extra, wrongly shaped or doubled tensor is named, with shapes") {
@@ -123,14 +123,14 @@ TEST_CASE("a missing, extra, wrongly shaped or doubled tensor is named, with sha
         "runtime_error: tensor head.fc.weight is missing");
   CHECK(error([](Tensors& t) {
           t.emplace("head.fc2.weight", to_raw_f32(Tensor({2, 3})));
-        }) == "runtime_error: tensor head.fc2.weight of shape [2, 3] has no place in the network");
+        }) == "runtime_error: tensor \"head.fc2.weight\" of shape [2, 3] has no place in the network");
   CHECK(error([](Tensors& t) {
           t["stem.conv.weight"] = to_raw_f32(Tensor({16, 3, 5, 5}));
         }) == "runtime_error: tensor stem.conv.weight has shape [16, 3, 5, 5] instead of [16, 3, 3, 3]");
   CHECK(error([](Tensors& t) { t["head.fc.bias"] = to_raw_f32(Tensor({8})); }) ==
         "runtime_error: tensor head.fc.bias has shape [8] instead of [7]");
   CHECK(error([](Tensors& t) { t["classifier.1.bias"] = t["head.fc.bias"]; }) ==
-        "runtime_error: two tensors for head.fc.bias (one is called head.fc.bias)");
+        "runtime_error: two tensors for \"head.fc.bias\" (one is called \"head.fc.bias\")");
   CHECK(error([](Tensors& t) { t.emplace("stem.bn.num_batches_tracked", to_raw_f32(Tensor({1}))); }) ==
         "no error");
 }

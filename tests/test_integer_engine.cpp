@@ -6,9 +6,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "models/generated.h"
+#include "models/mobilevit.h"
 #include "models/model.h"
 #include "models/runner.h"
 #include "nn/build.h"
+#include "nn/passes.h"
 #include "nn/run.h"
 #include "nn/shapes.h"
 #include "quant/fake_quant.h"
@@ -186,6 +189,23 @@ TEST_CASE("integer engine: zero points of weights, by column, dense and depthwis
   }
 }
 
+TEST_CASE("integer engine: equalised depthwise weights mean what they mean in the simulation") {
+  const Graph graph = generated_model(*find_arch("mobilevit_xxs"), 5, 64).graph;
+  QuantizedGraph q = quantized(graph);
+  q.graph = graph;
+  for (LayerPlan& layer : q.plan.layers) {
+    const Node& node = graph.nodes[std::size_t(find_node(graph, layer.node))];
+    if (!is_depthwise(node)) continue;
+    layer.equalization = {2.5f};
+    for (float& scale : std::get<QParams>(layer.weight->quantizer).scale) scale *= 2.5f;
+  }
+  quantize_weights(q.graph, q.plan);
+  for (const auto& [layer, a] : layer_by_layer(q, image_for(graph, 5))) {
+    CAPTURE(layer);
+    CHECK(double(a.further) <= 0.001 * double(a.elements));
+  }
+}
+
 TEST_CASE("integer engine: the same bits by every table, with any number of threads, in any batch") {
   for (const Arch& arch : known_archs()) {
     CAPTURE(arch.name);
@@ -273,6 +293,17 @@ TEST_CASE("integer engine: what has no integer arithmetic is refused by name") {
   std::get<QParams>(scale.plan.layers[1].inputs[0].quantizer).scale[0] = 1e-30f;
   CHECK(refusal(scale).find("stem") != std::string::npos);
 
+  Graph normalised;  // operators that the engine lacks
+  batch_norm(input(normalised, {3, 8, 8}), "bn");
+  CHECK(refusal({normalised, {}}).find("[integer engine] batch_norm bn ") != std::string::npos);
+  Graph wide_window;
+  linear(
+      global_avg_pool(
+          conv2d(input(wide_window, {4, 8, 8}), "window", 4, {.kernel = 5, .pad = 2, .groups = 4}), "pool"),
+      "fc", 2);
+  CHECK(refusal(quantized(wide_window)).find("conv2d window has kernel 5, stride 1, pad 2") !=
+        std::string::npos);
+
   Graph deep;  // 70000 products of 255 and 127
   linear(global_avg_pool(input(deep, {70000, 1, 1}), "pool"), "fc", 2);
   deep.params[0].value = Tensor({2, 70000}, 1);
@@ -288,4 +319,54 @@ TEST_CASE("integer engine: what has no integer arithmetic is refused by name") {
   CHECK(error_of([&] {
           engine.run(Tensor({3, 3, 64, 64}));
         }) == "invalid_argument: [integer engine] 3 images in a batch of up to 2");
+}
+
+TEST_CASE("integer engine: 16 bits inside of attention are refused, by node and input") {
+  for (const char* arch : {"mobilevit_xxs", "mobilevitv2_050"}) {
+    const QuantizedGraph q = quantized(generated_model(*find_arch(arch), 5, 64).graph);
+    int refused = 0;
+    for (std::size_t i = 0; i < q.plan.layers.size(); ++i) {
+      const LayerPlan& layer = q.plan.layers[i];
+      const bool inside = layer.op == "matmul" || layer.op == "softmax" || layer.op == "mul";
+      if (!inside || !layer.node.starts_with("stages.2.1.transformer.0.")) continue;
+      for (std::size_t slot = 0; slot < layer.inputs.size(); ++slot) {
+        QuantizedGraph wide = q;
+        QParams& params = std::get<QParams>(wide.plan.layers[i].inputs[slot].quantizer);
+        params.qmax = params.qmin + 65535;
+        CHECK(error_of([&] { lower(wide.graph, wide.plan); }) ==
+              concat("invalid_argument: [integer engine] ", layer.op, " ", layer.node, " reads input ", slot,
+                     " with 16 bits"));
+        ++refused;
+      }
+    }
+    CHECK(refused == 5);
+  }
+}
+
+TEST_CASE("integer engine: sums over more tokens than 32 bits hold are refused") {
+  for (const int version : {1, 2}) {
+    const auto network = [&](int side) {
+      Graph graph;
+      const Arch arch{.name = "",
+                      .version = version,
+                      .stem = 0,
+                      .width = {},
+                      .expansion = 1,
+                      .dim = {8, 8, 8},
+                      .final_width = 0,
+                      .depth = {1, 1, 1},
+                      .heads = 2};
+      const Value x = conv2d(input(graph, {3, side, side}), "stem", 8, {});
+      const Value y =
+          version == 1 ? mobilevit_block_v1(x, "block", arch, 2) : mobilevit_block_v2(x, "block", arch, 2);
+      linear(global_avg_pool(y, "pool"), "fc", 2);
+      generate_weights(graph);
+      return fold_batch_norm(std::move(graph));
+    };
+    const QuantPlan plan = quantized(network(8)).plan;
+    CHECK(error_of([&] { lower(network(256), plan); }) == "no error");
+    CHECK(error_of([&] {
+            lower(network(258), plan);
+          }).find("sums 16641 products, which could overflow 32 bits") != std::string::npos);
+  }
 }

@@ -207,10 +207,22 @@ TEST_CASE("a quantised file that is not consistent is refused, by cause") {
   says([](TensorFile&, json& h) { h["arch"] = "resnet50"; }, "unknown architecture \"resnet50\"");
   says([](TensorFile&, json& h) { h["classes"] = 6; }, "metadata for 6 classes, tensors for 5");
   says([](TensorFile&, json& h) { h["res"] = 1 << 30; }, "is for images of 1073741824 pixels");
+  says([](TensorFile&, json& h) { h["classes"] = 5.5; }, "classes is no whole number");
+  says([](TensorFile&, json& h) { h["arch"] = "a\n" + std::string(1000, 'b'); }, "architecture \"a\\x0ab");
   says([](TensorFile&, json& h) { h["plan"]["layers"][0]["node"] = "nowhere"; }, "no node \"nowhere\"");
+  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["op"] = std::string(1000, 'o'); }, "ooo...\"");
+  says([](TensorFile&, json& h) { h["plan"]["layers"].erase(0); }, "no plan for this layer");
   says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = 0; }, "scale 0");
-  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = "x"; }, "malformed plan");
   says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = 1e38; }, "is infinite");
+  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = -1; }, "scale -1");
+  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = 1e39; }, "scale inf");
+  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = 1e-60; }, "scale 0");
+  for (const json& no_number : {json("x"), json(NAN)})
+    says([&](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = no_number; },
+         "layer \"stem.conv\": malformed plan");
+  for (const json& no_code : {json(1.5), json(4294967296), json(NAN)})
+    says([&](TensorFile&, json& h) { h["plan"]["layers"][0]["inputs"][0]["zero_point"][0] = no_code; },
+         "layer \"stem.conv\": zero_point is no whole number");
   says([](TensorFile&, json& h) { h["plan"]["layers"][0]["inputs"][0]["zero_point"][0] = 256; },
        "zero point 256");
   says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["qmin"] = -5; }, "outside of -5 .. 127");
@@ -221,6 +233,25 @@ TEST_CASE("a quantised file that is not consistent is refused, by cause") {
         f.tensors["stem.conv.weight"] = to_raw_f32(Tensor({16, 3, 3, 3}));
       },
       "stem.conv.weight");
+  says([](TensorFile& f, json&) { f.tensors["\n" + std::string(1000, 'x')] = to_raw_f32(Tensor({1})); },
+       "xxx...\" of shape [1] has no place");
+}
+
+TEST_CASE("metadata with a plan of any depth, and a classifier without bytes, take no memory") {
+  const auto error = [](TensorFile file) {
+    return test::error_of([&] { parse_model(std::move(file), "f"); });
+  };
+  TensorFile file = quantized_file(quantized_model("mobilevitv2_050"));
+  const std::string good = file.metadata.at("qhyvit");
+  const std::size_t plan = good.find("\"plan\":") + 7;
+  file.metadata["qhyvit"] =
+      good.substr(0, plan) + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}";
+  CHECK(error(file) == "runtime_error: f: the metadata is nested too deeply");
+  file.metadata["qhyvit"] = good;
+  // Of a million classes, each with no features: the network for them would be of a gigabyte.
+  file.tensors["head.fc.weight"] = {DType::kI8, {1'000'000, 0}, {}};
+  CHECK(error(file) ==
+        "runtime_error: f: tensor head.fc.weight has shape [1000000, 0] instead of [classes, 256]");
 }
 
 TEST_CASE(

@@ -137,7 +137,11 @@ TEST_CASE("program: a full plan runs in integers, by the kernels asked for; othe
   CHECK(w.result("--engine int8 bench full.safetensors --runs 2 --threads 1").at("load_ms") > 0);
 
   CHECK(w.result("info partial.safetensors").at("integer_engine").at("float_islands").size() > 50);
-  w.fails("--engine int8 eval partial.safetensors --data val", {"stem.act", "quantise with --full"});
+  for (const char* command :
+       {"eval partial.safetensors --data val", "classify partial.safetensors val/a/0.bmp",
+        "bench partial.safetensors --runs 1"})
+    w.fails(concat("--engine int8 ", command),
+            {"partial.safetensors: [integer engine] silu stem.act", "quantise with --full"});
   w.fails("--engine int8 --kernels portable eval full.safetensors --data val",
           {"no integer kernels \"portable\""});
   w.is_wrong_usage("--engine int8 eval model.safetensors --data val --res 64", "this model runs as float32");

@@ -106,7 +106,7 @@ class Lowering {
   const Node& node() const { return graph_.nodes[std::size_t(current_)]; }
   int input(std::size_t slot = 0) const { return node().inputs[slot]; }
   const Tensor& param(std::size_t i) const { return graph_.params[std::size_t(node().params[i])].value; }
-  std::string where() const { return concat("integer engine: ", node().name); }
+  std::string where() const { return readers_.where(current_); }
 
   /// Inner nodes of attention, and ReLUs, which clip what is stored before them.
   bool skips() const {
@@ -272,10 +272,13 @@ class Lowering {
                         .out_height = conv_extent(height_[from], g),
                         .out_width = conv_extent(width_[from], g),
                         .stride = g.stride};
+    // Of its one input channel.
+    const std::vector<float>& equalization = readers_.layer(current_).equalization;
+    const double factor = equalization.empty() ? 1 : double(equalization[0]);
     std::vector<Column> columns;
     for (std::int64_t c = 0; c < op.in; ++c) {
       const auto i = std::size_t(c);
-      Column column{x.encoding.scale[i] * w.scale[i], op.bias ? double(param(1)[c]) : 0};
+      Column column{x.encoding.scale[i] * w.scale[i] / factor, op.bias ? double(param(1)[c]) : 0};
       for (std::int64_t k = 0; k < 9; ++k) {
         const std::int32_t q = w.codes[std::size_t(c * 9 + k)];
         step.weights[std::size_t(k * op.in + c)] = std::int8_t(q);

@@ -6,8 +6,14 @@
 namespace qhv {
 namespace {
 
-constexpr const char* kWhere = "integer engine: attention";
 constexpr double kLargestProduct = 255 * 255;
+
+/// Sums of products over the tokens, with either factor's zero point: no part of them leaves 32 bits.
+void require_sums_fit(const Readers& readers, int node, std::int64_t tokens) {
+  constexpr double kLargestSum = kLargestProduct + 2 * 255 * 128;
+  if (kLargestSum * double(tokens) >= 0x1p31)
+    readers.unsupported(node, concat("sums ", tokens, " products, which could overflow 32 bits"));
+}
 
 std::array<std::uint16_t, 256> exponents(double scale) {
   std::array<std::uint16_t, 256> e{};
@@ -17,7 +23,7 @@ std::array<std::uint16_t, 256> exponents(double scale) {
 
 SoftmaxTask softmax_task(const Readers& readers, int node, const Encoding& p, std::size_t i) {
   const double inverse = 65536 / p.scale[i];
-  if (p.type != CodeType::kU8 || !(inverse < 0x1p30 && inverse >= 0x1p16))
+  if (!(inverse < 0x1p30 && inverse >= 0x1p16))
     readers.unsupported(node, concat("puts out probabilities of scale ", p.scale[i]));
   return {nullptr, std::uint32_t(std::llround(inverse)), p.zero[i], p.lo[i], p.hi[i]};
 }
@@ -34,7 +40,7 @@ std::vector<Probabilities> lower_softmax(const Readers& readers, const Attention
   const Quantizer& quantizer = readers.layer(match.context).inputs[0].quantizer;
   std::vector<Probabilities> result;
   if (std::holds_alternative<QParams>(quantizer)) {
-    const Encoding p = readers.encoding({match.context, 0}, step.heads);
+    const Encoding p = readers.byte_encoding({match.context, 0}, step.heads);
     for (std::size_t h = 0; h < p.scale.size(); ++h) {
       step.exponents.push_back(exponents(logits.scale[h]));
       step.softmax.push_back(softmax_task(readers, match.softmax, p, h));
@@ -43,7 +49,7 @@ std::vector<Probabilities> lower_softmax(const Readers& readers, const Attention
     return result;
   }
   for (const double scale : logits.scale) {
-    const PlanedSoftmax s = planed_softmax(quantizer, scale, kWhere);
+    const PlanedSoftmax s = planed_softmax(quantizer, scale, readers.where(match.context));
     const double largest = kLargestSum / s.unit;
     if (largest * 255 >= 0x1p31)
       readers.unsupported(match.context, "reads probabilities in steps that could overflow 32 bits");
@@ -61,7 +67,8 @@ LoweredAttention<AttendCodes> lowered_attention(const Readers& readers, int node
   const Encoding q = readers.encoding({match.scores, 0}, heads),
                  k = readers.encoding({match.scores, 1}, heads),
                  v = readers.encoding({match.context, 1}, heads),
-                 logits = readers.encoding({match.softmax, 0}, heads);
+                 logits = readers.byte_encoding({match.softmax, 0}, heads);
+  require_sums_fit(readers, match.context, tokens.tokens);
   AttendCodes step{.in = std::move(tokens),
                    .heads = heads,
                    .head_size = match.width / heads,
@@ -74,7 +81,8 @@ LoweredAttention<AttendCodes> lowered_attention(const Readers& readers, int node
     Encoding of_head;
     for (std::int64_t t = 0; t < step.in.tokens; ++t) of_head.append(logits.slice(std::int64_t(h), 1));
     const Column score{match.scale * q.scale[h] * k.scale[h], 0, 0, kLargestProduct * size};
-    step.scores.push_back(to_codes(std::vector<Column>(std::size_t(step.in.tokens), score), of_head, kWhere));
+    step.scores.push_back(to_codes(std::vector<Column>(std::size_t(step.in.tokens), score), of_head,
+                                   readers.where(match.scores)));
   }
   const std::vector<Probabilities> probabilities = lower_softmax(readers, match, logits, step);
   for (std::size_t h = 0; h < std::size_t(heads); ++h)
@@ -87,14 +95,15 @@ LoweredAttention<SeparableAttendCodes> lowered_separable_attention(const Readers
                                                                    ProjectedTokens tokens) {
   const AttentionMatch& match = readers.attention(node)->match;
   const Encoding k = readers.encoding({match.weighted, 0}, match.width),
-                 p = readers.encoding({match.weighted, 1}, 1),
+                 p = readers.byte_encoding({match.weighted, 1}, 1),
                  logits = readers.encoding({match.softmax, 0}, 1),
                  v = readers.encoding({node, 0}, match.width),
-                 context = readers.encoding({node, 1}, match.width);
+                 context = readers.byte_encoding({node, 1}, match.width);
+  require_sums_fit(readers, match.weighted, tokens.tokens);
   SeparableAttendCodes step{.in = std::move(tokens),
                             .channels = match.width,
                             .exponents = exponents(logits.scale[0]),
-                            .softmax = softmax_task(readers, node, p, 0),
+                            .softmax = softmax_task(readers, match.softmax, p, 0),
                             .zero_k = k.zero,
                             .zero_v = v.zero,
                             .context = {},
@@ -104,8 +113,7 @@ LoweredAttention<SeparableAttendCodes> lowered_separable_attention(const Readers
     sums.push_back({k.scale[c] * p.scale[0], 0, 0, kLargestProduct * double(step.in.tokens)});
     columns.push_back({v.scale[c] * context.scale[c], 0, 0, kLargestProduct});
   }
-  if (context.type != CodeType::kU8) readers.unsupported(node, "reads a context of 16 bits");
-  step.context = to_codes(sums, context, kWhere);
+  step.context = to_codes(sums, context, readers.where(node));
   return {std::move(step), std::move(columns)};
 }
 

@@ -34,6 +34,10 @@ void Readers::unsupported(int node, const std::string& why) const {
   fail(kWhere, concat(op_name(n.op), ' ', n.name, ' ', why));
 }
 
+std::string Readers::where(int node) const {
+  return concat(kWhere, ": ", graph_.nodes[std::size_t(node)].name);
+}
+
 const LayerPlan& Readers::layer(int node) const {
   const int index = layer_of_[std::size_t(node)];
   if (index < 0) unsupported(node, "has no plan: quantise with --full");
@@ -70,7 +74,13 @@ Encoding Readers::encoding(Edge edge, std::int64_t columns) const {
   const Shape& shape = shapes_[std::size_t(node.inputs[std::size_t(edge.slot)])];
   if (q->axis >= 0 && q->axis != channel_axis(shape))
     unsupported(edge.node, concat("has parameters for axis ", q->axis, " of ", shape));
-  return encoding_of(*q, columns, concat(kWhere, ": ", node.name, ", input ", edge.slot));
+  return encoding_of(*q, columns, concat(where(edge.node), ", input ", edge.slot));
+}
+
+Encoding Readers::byte_encoding(Edge edge, std::int64_t columns) const {
+  Encoding e = encoding(edge, columns);
+  if (e.type != CodeType::kU8) unsupported(edge.node, concat("reads input ", edge.slot, " with 16 bits"));
+  return e;
 }
 
 void Readers::add_group(AttentionGroup group, int last) {
@@ -87,18 +97,18 @@ void Readers::find_attention() {
       if (!match) unsupported(i, "does not end softmax(q k^T) v");
       if (match->q != 0 || match->k != match->width || match->v != 2 * match->width)
         unsupported(i, "has q, k and v in another order");
-      Encoding rows = encoding({match->scores, 0}, match->width);
-      rows.append(encoding({match->scores, 1}, match->width));
-      rows.append(encoding({match->context, 1}, match->width));
+      Encoding rows = byte_encoding({match->scores, 0}, match->width);
+      rows.append(byte_encoding({match->scores, 1}, match->width));
+      rows.append(byte_encoding({match->context, 1}, match->width));
       add_group({*match, std::move(rows)}, i);
     } else if (std::holds_alternative<Mul>(node.op)) {
       const auto match = match_separable_attention(graph_, i);
       if (!match) continue;  // the inner product
       if (match->q != 0 || match->k != 1 || match->v != 1 + match->width)
         unsupported(i, "has q, k and v in another order");
-      Encoding rows = encoding({match->softmax, 0}, 1);
-      rows.append(encoding({match->weighted, 0}, match->width));
-      Encoding values = encoding({i, 0}, match->width);
+      Encoding rows = byte_encoding({match->softmax, 0}, 1);
+      rows.append(byte_encoding({match->weighted, 0}, match->width));
+      Encoding values = byte_encoding({i, 0}, match->width);
       values.lo = values.zero;  // ReLU
       rows.append(values);
       add_group({*match, std::move(rows)}, i);

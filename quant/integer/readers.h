@@ -50,6 +50,8 @@ class Readers {
 
   /// The encoding of an input as its node reads it. `columns`: of a row, or heads.
   Encoding encoding(Edge edge, std::int64_t columns) const;
+  /// The same of a node that has arithmetic for bytes alone.
+  Encoding byte_encoding(Edge edge, std::int64_t columns) const;
 
   /// Rows (pixels or tokens) and channels of a node's output.
   std::int64_t rows(int node) const;
@@ -64,6 +66,8 @@ class Readers {
 
   const LayerPlan& layer(int node) const;
 
+  /// What opens an error message about the node.
+  std::string where(int node) const;
   [[noreturn]] void unsupported(int node, const std::string& why) const;
 
  private:

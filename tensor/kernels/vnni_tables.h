@@ -30,7 +30,9 @@ struct PackedColumns {
         const std::int64_t c = first + lane / 4 * 16 + 4 * i + lane % 4;
         if (c >= columns) continue;
         multiplier[lane] = t.multiplier[c];
-        (lane % 2 ? odd : even)[lane / 2] = t.offset[c];
+        // A pointer: the bounds check of GCC 12 errs where one of two arrays is indexed.
+        std::int64_t* const offsets = lane % 2 ? odd : even;
+        offsets[lane / 2] = t.offset[c];
       }
       const __m512i m = _mm512_loadu_si512(multiplier);
       k[i] = {m, _mm512_srli_epi64(m, 32), _mm512_loadu_si512(even), _mm512_loadu_si512(odd)};
