@@ -65,6 +65,11 @@ TEST_CASE("planes: what they do not hold") {
   TwinUniform odd = twin_softmax(0.25f, 8);
   odd.high_scale *= 1.01f;
   CHECK_THROWS_AS(planed_softmax(odd, 0.1, "here"), std::invalid_argument);
+  for (const float split : {-0.25f, 0.0f, 2.0f}) {
+    TwinUniform elsewhere = twin_softmax(0.25f, 8);
+    elsewhere.split = split;
+    CHECK_THROWS_AS(planed_softmax(elsewhere, 0.1, "here"), std::invalid_argument);
+  }
   CHECK_THROWS_AS(plane_shift(0x1p17, "here"), std::invalid_argument);
   CHECK_THROWS_AS(plane_shift(0.5, "here"), std::invalid_argument);
   CHECK(plane_shift(8, "here") == 3);

@@ -25,6 +25,7 @@ void set_codes(PlanedSoftmax& s, const TwinUniform& q, const std::string& where)
   s.shift = plane_shift(double(q.high_scale) / double(q.low_scale), where);
   s.unit = double(q.low_scale);
   const double split = double(q.split);
+  require(split > 0 && split <= 1, where, "twin ranges of probabilities that meet at ", split);
   for (std::int32_t code = 0; code <= q.low_codes && (code - 0.5) * s.unit < split; ++code)
     append(s.intervals, (code - 0.5) * s.unit, code, 0);
   const double step = double(q.high_scale);

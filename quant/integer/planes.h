@@ -32,7 +32,8 @@ struct PlanedSoftmax {
 };
 
 /// For logits of `scale` and a twin or logarithmic quantiser of probabilities. Throws std::invalid_argument,
-/// naming `where`, for other quantisers, and for twin ranges whose steps are not a power of two apart.
+/// naming `where`, for other quantisers, for twin ranges that do not meet between 0 and 1, and for those
+/// whose steps are not a power of two apart.
 PlanedSoftmax planed_softmax(const Quantizer& quantizer, double scale, const std::string& where);
 
 /// Of a row of `count` codes of logits.
