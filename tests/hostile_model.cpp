@@ -111,7 +111,8 @@ std::string try_model_file(std::span<const std::byte> bytes) {
     const bool is_known = !file.metadata.empty();
     const Sound& base = is_known ? sound_model() : sound_network();
     file.tensors.insert(base.file.tensors.begin(), base.file.tensors.end());
-    Model model = is_known ? parse_model(std::move(file), kPath, std::nullopt, true) : with(base, file, *base.model.plan);
+    Model model = is_known ? parse_model(std::move(file), kPath, std::nullopt, true)
+                           : with(base, file, *base.model.plan);
     if (model.plan) run_in_integers(std::move(model), base.image);
   });
 }
