@@ -5,7 +5,7 @@
 
 void silu_backward(const float* x, float* dx, std::int64_t count) {
   for_vectors(count, [&](std::int64_t i, auto get, auto put) {
-    const Vector v = get(x + i), s = reciprocal(1.0f + exp_of(-v));
+    const Vector v = get(x + i), s = 1.0f / (1.0f + exp_of_minus(v));
     put(dx + i, get(dx + i) * (s * (1.0f + v * (1.0f - s))));
   });
 }
@@ -19,18 +19,18 @@ void softmax_rows(const float* src, float* dst, std::int64_t rows, std::int64_t 
     for (; i < width; ++i) maximum = src[i] > maximum ? src[i] : maximum;
     Vector sums{};
     for (i = 0; i + kLanes <= width; i += kLanes) {
-      const Vector e = exp_of(load(src + i) - maximum);
+      const Vector e = exp_of_minus(maximum - load(src + i));
       sums += e;
       store(dst + i, e);
     }
     float sum = sum_of(sums);
     if (const std::int64_t left = width - i; left > 0) {
-      const Vector e = exp_of(load_part(src + i, left) - maximum);
+      const Vector e = exp_of_minus(maximum - load_part(src + i, left));
       store_part(dst + i, e, left);
       for (std::int64_t lane = 0; lane < left; ++lane) sum += e[lane];
     }
-    const float factor = 1.0f / sum;
-    for_vectors(width, [&](std::int64_t c, auto get, auto put) { put(dst + c, get(dst + c) * factor); });
+    const float share = 1.0f / sum;
+    for_vectors(width, [&](std::int64_t c, auto get, auto put) { put(dst + c, get(dst + c) * share); });
   }
 }
 

@@ -77,10 +77,11 @@ void layer_norm(const float* src, float* dst, std::int64_t rows, std::int64_t ch
 }
 
 /// exp((x - largest) scale), given scale / ln 2 and largest * scale / ln 2: as a power of two, for whose
-/// exponent t 2^-24 |t| is near enough, for what t loses, 2^t makes small. It is at least 2^-126.
+/// exponent t 2^-24 |t| is near enough, for what t loses, 2^t makes small. It is at least 2^-126; NaN stays
+/// NaN.
 inline Vector softmax_term(Vector x, Vector factor, Vector offset) {
-  const Vector t = larger(broadcast(-126.0f), x * factor - offset), n = rounded(t);
-  return power_of_two(n, t - n);
+  const Vector t = larger(broadcast(-126.0f), x * factor - offset), shifted = t + kShift;
+  return power_of_two(shifted, t - (shifted - kShift));
 }
 
 constexpr float kLowest = -3.402823466e38f;

@@ -30,21 +30,39 @@ inline Vector smaller(Vector a, Vector b) {
 #endif
 }
 
-constexpr float kInvLn2 = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
+constexpr float kInvLn2 = 1.44269504f;
 
-/// round(t) for |t| below 2^22.
-inline Vector rounded(Vector t) {
+// Powers of two: 2^t = 2^n 2^f, where n is t rounded to a multiple of 1 / kParts and f the rest. Adding
+// kShift rounds so, and leaves the number of parts in the low bits of the sum.
 #if defined(__AVX512F__)
-  return _mm512_roundscale_ps(t, 0);
+constexpr int kParts = 32;
 #else
-  constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
-  return (t + kShift) - kShift;
+constexpr int kParts = 1;
 #endif
-}
+constexpr float kShift = 12582912.0f / kParts;  // 1.5 * 2^23 / kParts
 
-/// 2^n 2^f for integers n from -126 to 127 and f in [-0.5, 0.5]: 2^f by the polynomial of degree 6 that
-/// equals it at the Chebyshev points, to 3e-9.
-inline Vector power_of_two(Vector n, Vector f) {
+/// 2^(n + f), at least 2^-126 and below 2^127, for shifted = n + kShift. With a table of 32 powers a parabola
+/// does for 2^f, to 6e-8; without, the polynomial of degree 6 that equals it at the Chebyshev points, to
+/// 3e-9.
+inline Vector power_of_two(Vector shifted, Vector f) {
+  const Integers parts = reinterpret_cast<const Integers&>(shifted);
+#if defined(__AVX512F__)
+  const Vector low = {1.0f,        1.0218972f,  1.04427373f, 1.06714046f, 1.09050775f, 1.1143868f,
+                      1.13878858f, 1.1637249f,  1.18920708f, 1.21524739f, 1.24185777f, 1.26905096f,
+                      1.29683959f, 1.32523668f, 1.35425556f, 1.38390994f};
+  const Vector high = {1.41421354f, 1.44518077f, 1.47682619f, 1.50916445f, 1.54221082f, 1.5759809f,
+                       1.61049032f, 1.64575553f, 1.68179286f, 1.71861935f, 1.75625217f, 1.79470909f,
+                       1.8340081f,  1.87416768f, 1.91520655f, 1.95714414f};
+  // Moving the parts to the exponent puts whole ones there and those of the table into the mantissa, from
+  // whose bits they are taken off beforehand.
+  constexpr Integers kFirst = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const Integers selected = reinterpret_cast<Integers>(_mm512_permutex2var_epi32(
+      reinterpret_cast<__m512i>(reinterpret_cast<Integers>(low) - (kFirst << 18)),
+      reinterpret_cast<__m512i>(parts),
+      reinterpret_cast<__m512i>(reinterpret_cast<Integers>(high) - ((kFirst + 16) << 18))));
+  const Vector power = reinterpret_cast<Vector>(selected + (parts << 18));
+  return power + power * f * (f * 0.2402289f + 0.69315735f);
+#else
   Vector p = broadcast(0.000154614447f);
   p = p * f + 0.00134004282f;
   p = p * f + 0.00961805668f;
@@ -52,53 +70,29 @@ inline Vector power_of_two(Vector n, Vector f) {
   p = p * f + 0.240226509f;
   p = p * f + 0.693147207f;
   p = p * f + 1.0f;
-#if defined(__AVX512F__)
-  return _mm512_scalef_ps(p, n);
-#else
-  const Integers exponent = (__builtin_convertvector(n, Integers) + 127) << 23;
-  return p * reinterpret_cast<const Vector&>(exponent);
+  return p * reinterpret_cast<Vector>((parts + 127) << 23);
 #endif
 }
 
-/// With x = (n + f) ln 2, ln 2 in two parts so that n kLn2High and the difference to x are exact, fused or
-/// not. Clamped as exp_real (exp.h); NaN stays NaN.
-inline Vector exp_of(Vector x) {
-  x = smaller(broadcast(88.0f), larger(broadcast(-87.0f), x));
-  const Vector n = rounded(x * kInvLn2);
-  return power_of_two(n, ((x - n * kLn2High) - n * kLn2Low) * kInvLn2);
-}
-
-/// 1 / x, for x from 1 to what exp_of reaches.
-inline Vector reciprocal(Vector x) {
+/// exp(-x), x clamped to -87 .. 87; NaN stays NaN.
+inline Vector exp_of_minus(Vector x) {
 #if defined(__AVX512F__)
-  const Vector y = _mm512_rcp14_ps(x);
-  return y * (2.0f - x * y);  // a step of Newton's: an error of 2^-14 becomes one of 2^-28
+  x = _mm512_range_ps(x, broadcast(87.0f), 2);  // the smaller magnitude, with the sign of x
 #else
-  return 1.0f / x;
+  x = smaller(broadcast(87.0f), larger(broadcast(-87.0f), x));
+#endif
+  const Vector shifted = x * -kInvLn2 + kShift, n = shifted - kShift;
+#if defined(__FMA__)
+  return power_of_two(shifted, x * -kInvLn2 - n);
+#else
+  // -x = (n + f) ln 2, with ln 2 in two parts so that n kLn2High and its sum with x are exact
+  constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
+  return power_of_two(shifted, ((x + n * kLn2High) + n * kLn2Low) * -kInvLn2);
 #endif
 }
 
 /// x / (1 + exp(-x))
-inline Vector silu_of(Vector x) {
-#if defined(__AVX512F__)
-  // -x / ln 2 = n + f with n a multiple of 1/16, whose fraction selects one of 16 powers, so that a cubic
-  // does for 2^f. 1 / ln 2 is in two parts, so that f is exact for large x.
-  constexpr float kInvLn2Low = 1.92596299e-8f;
-  constexpr float kShift = 786432.0f;  // 1.5 * 2^19: adding it leaves the sixteenths in the low bits
-  const Vector powers = {1.0f,        1.04427378f, 1.09050773f, 1.13878863f, 1.18920712f, 1.24185781f,
-                         1.29683955f, 1.35425555f, 1.41421356f, 1.47682615f, 1.54221083f, 1.61049033f,
-                         1.68179283f, 1.75625216f, 1.83400809f, 1.91520656f};
-  const Vector near = _mm512_range_ps(x, broadcast(88.0f), 2);  // the smaller magnitude, with the sign of x
-  const Vector shifted = near * -kInvLn2 + kShift, n = shifted - kShift,
-               f = (near * -kInvLn2 - n) - near * kInvLn2Low;
-  const Vector power = _mm512_permutexvar_ps(_mm512_castps_si512(shifted), powers);
-  const Vector slope = (f * 0.0555041087f + 0.240226507f) * f + 0.693147181f;
-  const Vector e = _mm512_scalef_ps(power + power * f * slope, n);
-#else
-  const Vector e = exp_of(-x);
-#endif
-  return x * reciprocal(1.0f + e);
-}
+inline Vector silu_of(Vector x) { return x / (1.0f + exp_of_minus(x)); }
 
 template <int kStep, int... kLane>
 inline Vector swap_lanes(Vector v, std::integer_sequence<int, kLane...>) {
