@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numbers>
 
 #include "tensor/gemm_packed.h"
 #include "tensor/kernels/aligned.h"
@@ -9,38 +10,70 @@
 namespace qhv {
 namespace {
 
+constexpr std::int64_t kLeastTiles = 4, kBlockTiles = 32;
+
 std::int64_t tiles_of(std::int64_t height, std::int64_t width) {
-  return (height + 1) / 2 * ((width + 1) / 2);
+  return (height + 3) / 4 * ((width + 3) / 4);
 }
 
-/// A map [channels, area] with its channels last.
-void channels_last(const FloatKernels& kernels, const float* map, std::int64_t channels, std::int64_t area,
-                   float* dst) {
-  transpose_matrix(kernels, map, area, channels, area, dst, channels);
+/// All tiles of so many maps, in blocks of at most kBlockTiles and of about the same size.
+std::vector<WinogradTiles> blocks_of(std::int64_t maps, std::int64_t height, std::int64_t width) {
+  const std::int64_t tiles = maps * tiles_of(height, width), count = (tiles + kBlockTiles - 1) / kBlockTiles;
+  std::vector<WinogradTiles> blocks;
+  for (std::int64_t i = 0; i < count; ++i)
+    blocks.push_back({i * tiles / count, (i + 1) * tiles / count, height, width});
+  return blocks;
+}
+std::int64_t largest_block(std::int64_t maps, std::int64_t height, std::int64_t width) {
+  return std::min(maps * tiles_of(height, width), kBlockTiles);
 }
 
-/// `filters` [16, channels, out]; `bias` [out] or null.
+/// Maps [maps, channels, area] with their channels last.
+AlignedFloats channels_last(const FloatKernels& kernels, const Tensor& x) {
+  const std::int64_t channels = x.dim(1), area = x.dim(2) * x.dim(3);
+  AlignedFloats maps(x.size());
+  for (std::int64_t i = 0; i < x.dim(0); ++i)
+    transpose_matrix(kernels, x.data() + i * channels * area, area, channels, area,
+                     maps.data() + i * channels * area, channels);
+  return maps;
+}
+
+// G: 1, p, p^2 over the product of the differences of p to the other points; and 0, 0, 1.
+constexpr double kRoot = std::numbers::sqrt2;
+constexpr double kFilterTransform[6][3] = {{1, 0, 0},
+                                           {-2.0 / 3, -kRoot / 3, -1.0 / 3},
+                                           {-2.0 / 3, kRoot / 3, -1.0 / 3},
+                                           {1.0 / 6, kRoot / 6, 1.0 / 3},
+                                           {1.0 / 6, -kRoot / 6, 1.0 / 3},
+                                           {0, 0, 1}};
+
+constexpr std::int64_t kFilterBlock = 32;  // filters transformed side by side, in vectors
+using FilterBlock = std::array<double, kFilterBlock>;
+
+void add_multiple(double factor, const FilterBlock& src, FilterBlock& sum) {
+  for (std::size_t i = 0; i < src.size(); ++i) sum[i] += factor * src[i];
+}
+
+/// `filters` [channels, out, 3, 3]; `bias` [out] or null.
 WinogradConv packed(const FloatKernels& kernels, const AlignedFloats& filters, const Tensor* bias,
                     std::int64_t channels, std::int64_t out, std::int64_t height, std::int64_t width) {
+  const std::int64_t count = channels * out;
   WinogradConv op{{}, AlignedFloats(out), channels, height, width};
   if (bias) std::copy_n(bias->data(), out, op.bias.data());
-  for (std::int64_t p = 0; p < kWinogradPositions; ++p)
-    op.weights.push_back(pack_matrix(kernels, channels, out, filters.data() + p * channels * out));
+  AlignedFloats matrices(6 * count);
+  for (int p = 0; p < kWinogradPositions; ++p) {
+    if (p % 6 == 0) winograd_filters(filters.data(), count, p / 6, matrices.data());
+    op.weights.push_back(pack_matrix(kernels, channels, out, matrices.data() + p % 6 * count));
+  }
   return op;
 }
 
 /// The convolution of dy with filters w [out, channels, 3, 3] turned by half a turn.
 WinogradConv adjoint(const FloatKernels& kernels, const Tensor& w, const ConvSizes& s) {
-  const std::int64_t count = s.group_out * s.channels;
-  AlignedFloats filters(kWinogradPositions * count);
-  for (std::int64_t i = 0; i < count; ++i) {
-    std::array<float, 9> turned;
-    std::reverse_copy(w.data() + 9 * i, w.data() + 9 * (i + 1), turned.begin());
-    std::array<float, kWinogradPositions> u;
-    winograd_filter(turned.data(), u.data());
-    for (std::int64_t p = 0; p < kWinogradPositions; ++p) filters.data()[p * count + i] = u[std::size_t(p)];
-  }
-  return packed(kernels, filters, nullptr, s.group_out, s.channels, s.height, s.width);
+  AlignedFloats turned(w.size());
+  for (std::int64_t i = 0; i < w.size(); i += 9)
+    std::reverse_copy(w.data() + i, w.data() + i + 9, turned.data() + i);
+  return packed(kernels, turned, nullptr, s.group_out, s.channels, s.height, s.width);
 }
 
 }  // namespace
@@ -48,133 +81,124 @@ WinogradConv adjoint(const FloatKernels& kernels, const Tensor& w, const ConvSiz
 bool suits_winograd(const ConvGeometry& g, std::int64_t channels, std::int64_t out, std::int64_t height,
                     std::int64_t width) {
   return g.kernel == 3 && g.stride == 1 && g.pad == 1 && g.groups == 1 && channels >= 16 && out >= 16 &&
-         tiles_of(height, width) >= kWinogradBlockTiles;
+         tiles_of(height, width) >= kLeastTiles;
 }
 
-std::int64_t winograd_blocks(std::int64_t height, std::int64_t width) {
-  return (tiles_of(height, width) + kWinogradBlockTiles - 1) / kWinogradBlockTiles;
-}
-
-WinogradTiles winograd_block(std::int64_t block, std::int64_t height, std::int64_t width,
-                             std::int64_t channels) {
-  const std::int64_t tiles = tiles_of(height, width), blocks = winograd_blocks(height, width);
-  return {block * tiles / blocks, (block + 1) * tiles / blocks, height, width, channels};
-}
-
-void winograd_filter(const float* g, float* u) {
-  double rows[4][3];
-  for (int x = 0; x < 3; ++x) {
-    const double sum = double(g[x]) + double(g[6 + x]), middle = double(g[3 + x]);
-    rows[0][x] = double(g[x]);
-    rows[1][x] = (sum + middle) / 2;
-    rows[2][x] = (sum - middle) / 2;
-    rows[3][x] = double(g[6 + x]);
-  }
-  for (int y = 0; y < 4; ++y) {
-    const double sum = rows[y][0] + rows[y][2];
-    u[4 * y] = float(rows[y][0]);
-    u[4 * y + 1] = float((sum + rows[y][1]) / 2);
-    u[4 * y + 2] = float((sum - rows[y][1]) / 2);
-    u[4 * y + 3] = float(rows[y][2]);
+void winograd_filters(const float* g, std::int64_t count, int line, float* u) {
+  for (std::int64_t first = 0; first < count; first += kFilterBlock) {
+    const std::int64_t filters = std::min(kFilterBlock, count - first);
+    FilterBlock taps[9] = {}, row[3] = {};  // g, a row of G g
+    for (std::int64_t i = 0; i < 9 * filters; ++i) taps[i % 9][std::size_t(i / 9)] = double(g[9 * first + i]);
+    for (int t = 0; t < 9; ++t) add_multiple(kFilterTransform[line][t / 3], taps[t], row[t % 3]);
+    for (int x = 0; x < 6; ++x) {
+      FilterBlock sum = {};
+      for (int k = 0; k < 3; ++k) add_multiple(kFilterTransform[x][k], row[k], sum);
+      std::copy_n(sum.begin(), filters, u + x * count + first);
+    }
   }
 }
 
-void winograd_filter_backward(const float* du, float* dg) {
-  double rows[3][4];  // G^T du
-  for (int x = 0; x < 4; ++x) {
-    const double plus = double(du[4 + x]), minus = double(du[8 + x]), half = (plus + minus) / 2;
-    rows[0][x] = double(du[x]) + half;
-    rows[1][x] = (plus - minus) / 2;
-    rows[2][x] = half + double(du[12 + x]);
-  }
-  for (int y = 0; y < 3; ++y) {
-    const double half = (rows[y][1] + rows[y][2]) / 2;
-    dg[3 * y] = float(rows[y][0] + half);
-    dg[3 * y + 1] = float((rows[y][1] - rows[y][2]) / 2);
-    dg[3 * y + 2] = float(half + rows[y][3]);
+void winograd_filters_backward(const float* du, std::int64_t count, float* dg) {
+  for (std::int64_t first = 0; first < count; first += kFilterBlock) {
+    const std::int64_t filters = std::min(kFilterBlock, count - first);
+    FilterBlock rows[6][3] = {}, taps[9] = {};  // du G, G^T du G
+    for (int p = 0; p < kWinogradPositions; ++p) {
+      FilterBlock position = {};
+      std::copy_n(du + p * count + first, filters, position.begin());
+      for (int x = 0; x < 3; ++x) add_multiple(kFilterTransform[p % 6][x], position, rows[p / 6][x]);
+    }
+    for (int t = 0; t < 9; ++t)
+      for (int k = 0; k < 6; ++k) add_multiple(kFilterTransform[k][t / 3], rows[k][t % 3], taps[t]);
+    for (std::int64_t i = 0; i < 9 * filters; ++i) dg[9 * first + i] = float(taps[i % 9][std::size_t(i / 9)]);
   }
 }
 
 WinogradConv winograd_conv(const FloatKernels& kernels, const Tensor& weight, const Tensor* bias,
                            std::int64_t height, std::int64_t width) {
-  const std::int64_t out = weight.dim(0), channels = weight.dim(1), count = out * channels;
-  AlignedFloats filters(kWinogradPositions * count);
+  const std::int64_t out = weight.dim(0), channels = weight.dim(1);
+  AlignedFloats filters(weight.size());
   for (std::int64_t o = 0; o < out; ++o)
-    for (std::int64_t c = 0; c < channels; ++c) {
-      std::array<float, kWinogradPositions> u;
-      winograd_filter(weight.data() + (o * channels + c) * 9, u.data());
-      for (std::int64_t p = 0; p < kWinogradPositions; ++p)
-        filters.data()[p * count + c * out + o] = u[std::size_t(p)];
-    }
+    for (std::int64_t c = 0; c < channels; ++c)
+      std::copy_n(weight.data() + (o * channels + c) * 9, 9, filters.data() + (c * out + o) * 9);
   return packed(kernels, filters, bias, channels, out, height, width);
 }
 
-std::int64_t winograd_scratch(const WinogradConv& op) {
-  return kWinogradPositions * kWinogradBlockTiles * (op.channels + op.bias.size());
+std::int64_t winograd_scratch(const WinogradConv& op, std::int64_t maps) {
+  return kWinogradPositions * largest_block(maps, op.height, op.width) * (op.channels + op.bias.size());
 }
 
-void convolve_block(const WinogradConv& op, const FloatKernels& kernels, std::int64_t block, const float* src,
-                    float* dst, float* scratch) {
+void convolve(const WinogradConv& op, const FloatKernels& kernels, ThreadPool& pool, std::int64_t maps,
+              const float* src, float* dst, float* scratch) {
   const std::int64_t out = op.bias.size();
-  WinogradTiles part = winograd_block(block, op.height, op.width, op.channels);
-  const std::int64_t count = part.end - part.begin;
-  float *windows = scratch, *products = scratch + kWinogradPositions * kWinogradBlockTiles * op.channels;
-  kernels.winograd_scatter(part, src, windows);
-  for (std::int64_t p = 0; p < kWinogradPositions; ++p) {
-    const PackedMatrix& matrix = op.weights[std::size_t(p)];
-    kernels.gemm({.src = windows + p * count * op.channels,
-                  .src_stride = op.channels,
-                  .segment_depth = op.channels,
-                  .panels = matrix.panels.data(),
-                  .panel_count = int(matrix.panels.size()),
-                  .dst = products + p * count * out,
-                  .dst_stride = out},
-                 0, count);
+  for (const WinogradTiles& block : blocks_of(maps, op.height, op.width)) {
+    const std::int64_t tiles = block.end - block.begin,
+                       pieces = std::min<std::int64_t>(tiles, 4 * pool.threads());
+    float *windows = scratch, *products = scratch + kWinogradPositions * tiles * op.channels;
+    const auto piece = [&](std::int64_t i, std::int64_t channels) {
+      WinogradTiles part = block;
+      part.begin = block.begin + i * tiles / pieces;
+      part.end = block.begin + (i + 1) * tiles / pieces;
+      part.channels = channels;
+      part.plane = tiles * channels;
+      return part;
+    };
+    pool.run(pieces, [&](std::int64_t i, int) {
+      const WinogradTiles part = piece(i, op.channels);
+      kernels.winograd_scatter(part, src, windows + (part.begin - block.begin) * op.channels);
+    });
+    pool.run(kWinogradPositions, [&](std::int64_t p, int) {
+      const PackedMatrix& matrix = op.weights[std::size_t(p)];
+      kernels.gemm({.src = windows + p * tiles * op.channels,
+                    .src_stride = op.channels,
+                    .segment_depth = op.channels,
+                    .panels = matrix.panels.data(),
+                    .panel_count = int(matrix.panels.size()),
+                    .dst = products + p * tiles * out,
+                    .dst_stride = out},
+                   0, tiles);
+    });
+    pool.run(pieces, [&](std::int64_t i, int) {
+      const WinogradTiles part = piece(i, out);
+      kernels.winograd_gather(part, products + (part.begin - block.begin) * out, op.bias.data(),
+                              op.activation, dst);
+    });
   }
-  part.channels = out;
-  kernels.winograd_gather(part, products, op.bias.data(), op.activation, dst);
 }
 
 void winograd_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, const ConvSizes& s) {
   const FloatKernels& kernels = best_float_kernels();
   const WinogradConv op = adjoint(kernels, w, s);
-  AlignedFloats map(s.area * s.group_out), result(s.area * s.channels), scratch(winograd_scratch(op));
-  for (std::int64_t i = 0; i < s.batch; ++i) {
-    channels_last(kernels, dy.data() + i * map.size(), s.group_out, s.area, map.data());
-    for (std::int64_t block = 0; block < winograd_blocks(s.height, s.width); ++block)
-      convolve_block(op, kernels, block, map.data(), result.data(), scratch.data());
-    transpose_matrix(kernels, result.data(), s.channels, s.area, s.channels, dx.data() + i * result.size(),
-                     s.area);
-  }
+  const AlignedFloats maps = channels_last(kernels, dy);
+  AlignedFloats result(dx.size()), scratch(winograd_scratch(op, s.batch));
+  ThreadPool alone(1);
+  convolve(op, kernels, alone, s.batch, maps.data(), result.data(), scratch.data());
+  for (std::int64_t i = 0; i < s.batch; ++i)
+    transpose_matrix(kernels, result.data() + i * s.channels * s.area, s.channels, s.area, s.channels,
+                     dx.data() + i * s.channels * s.area, s.area);
 }
 
 // y = A^T (u * v) A has the gradients du = v * (A dy A^T), summed over tiles, and dg = G^T du G.
 void winograd_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, const ConvSizes& s) {
   const FloatKernels& kernels = best_float_kernels();
-  const std::int64_t out = s.group_out, count = out * s.channels;
-  AlignedFloats map(s.area * s.channels), gradient_map(s.area * out),
-      windows(kWinogradPositions * kWinogradBlockTiles * s.channels),
-      gradients(kWinogradPositions * kWinogradBlockTiles * out), du(kWinogradPositions * count);
-  for (std::int64_t i = 0; i < s.batch; ++i) {
-    channels_last(kernels, x.data() + i * s.channels * s.area, s.channels, s.area, map.data());
-    channels_last(kernels, dy.data() + i * out * s.area, out, s.area, gradient_map.data());
-    for (std::int64_t block = 0; block < winograd_blocks(s.height, s.width); ++block) {
-      WinogradTiles part = winograd_block(block, s.height, s.width, s.channels);
-      const std::int64_t tiles = part.end - part.begin;
-      kernels.winograd_scatter(part, map.data(), windows.data());
-      part.channels = out;
-      kernels.winograd_gather_backward(part, gradient_map.data(), gradients.data());
-      for (std::int64_t p = 0; p < kWinogradPositions; ++p)
-        gemm({.m = out, .n = s.channels, .k = tiles, .transpose_a = true, .accumulate = true},
-             gradients.data() + p * tiles * out, windows.data() + p * tiles * s.channels,
-             du.data() + p * count);
-    }
+  const std::int64_t out = s.group_out, count = out * s.channels,
+                     largest = largest_block(s.batch, s.height, s.width);
+  const AlignedFloats maps = channels_last(kernels, x), gradient_maps = channels_last(kernels, dy);
+  AlignedFloats windows(kWinogradPositions * largest * s.channels),
+      gradients(kWinogradPositions * largest * out), du(kWinogradPositions * count);
+  for (WinogradTiles block : blocks_of(s.batch, s.height, s.width)) {
+    const std::int64_t tiles = block.end - block.begin;
+    block.channels = s.channels;
+    block.plane = tiles * s.channels;
+    kernels.winograd_scatter(block, maps.data(), windows.data());
+    block.channels = out;
+    block.plane = tiles * out;
+    kernels.winograd_gather_backward(block, gradient_maps.data(), gradients.data());
+    for (std::int64_t p = 0; p < kWinogradPositions; ++p)
+      gemm({.m = out, .n = s.channels, .k = tiles, .transpose_a = true, .accumulate = true},
+           gradients.data() + p * tiles * out, windows.data() + p * tiles * s.channels,
+           du.data() + p * count);
   }
-  for (std::int64_t i = 0; i < count; ++i) {
-    std::array<float, kWinogradPositions> u;
-    for (std::int64_t p = 0; p < kWinogradPositions; ++p) u[std::size_t(p)] = du.data()[p * count + i];
-    winograd_filter_backward(u.data(), dw.data() + 9 * i);
-  }
+  winograd_filters_backward(du.data(), count, dw.data());
 }
 
 }  // namespace qhv

@@ -343,7 +343,6 @@ class Compiler {
     WinogradConv step =
         winograd_conv(*program_.kernels, param(0), op.bias ? &param(1) : nullptr, x.height, x.width);
     step.activation = fuse_silu();
-    need_scratch(winograd_scratch(step));
     Place y = x;
     y.channels = op.out;
     emit(std::move(step), {x.buffer}, y, y.size());

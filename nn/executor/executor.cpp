@@ -28,10 +28,10 @@ struct Executor::Run {
   /// four.
   template <typename Body>
   void split(std::int64_t count, Body body) const {
-    constexpr std::int64_t kLeast = 24, kTile = 4;  // rows: of a stretch, and of the least tile of a product
+    constexpr std::int64_t kLeast = 24, kTile = 12;  // rows: of a stretch, and of the least tile of a product
     const std::int64_t threads = pool.threads();
     if (threads == 1 || count < kLeast) return body(std::int64_t{0}, count);
-    const std::int64_t pieces = threads * std::clamp<std::int64_t>(count / (kLeast * threads), 1, 4),
+    const std::int64_t pieces = threads * std::clamp<std::int64_t>(count / (kLeast * threads), 1, 8),
                        tiles = (count + kTile - 1) / kTile;
     pool.run(pieces, [&](std::int64_t i, int) {
       body(i * tiles / pieces * kTile, std::min(count, (i + 1) * tiles / pieces * kTile));
@@ -123,14 +123,7 @@ struct Executor::Run {
     }
   }
 
-  void operator()(const WinogradConv& op) const {
-    const std::int64_t blocks = winograd_blocks(op.height, op.width), area = op.height * op.width;
-    pool.run(batch * blocks, [&](std::int64_t item, int thread) {
-      const std::int64_t image = item / blocks;
-      convolve_block(op, kernels, item % blocks, src() + image * area * op.channels,
-                     dst() + image * area * op.bias.size(), scratch + thread * program.scratch_size);
-    });
-  }
+  void operator()(const WinogradConv& op) const { convolve(op, kernels, pool, batch, src(), dst(), scratch); }
 
   void operator()(const Depthwise& op) const {
     for (std::int64_t image = 0; image < batch; ++image) {
@@ -309,12 +302,25 @@ struct Executor::Run {
   }
 };
 
+namespace {
+
+/// Floats: of each thread for itself, or of all of them together.
+std::int64_t scratch_of(const Program& program, std::int64_t batch, int threads) {
+  std::int64_t size = program.scratch_size * threads;
+  for (const Step& step : program.steps)
+    if (const auto* conv = std::get_if<WinogradConv>(&step.op))
+      size = std::max(size, winograd_scratch(*conv, batch));
+  return size;
+}
+
+}  // namespace
+
 Executor::Executor(const Program& program, std::int64_t batch, int threads)
     : program_(program),
       batch_(batch),
       pool_(threads),
       arena_(program.arena_size * batch),
-      scratch_(program.scratch_size * threads) {
+      scratch_(scratch_of(program, batch, threads)) {
   require(batch > 0, "executor", "a batch of ", batch);
 }
 

@@ -60,11 +60,12 @@ struct DepthwiseTask {
   Activation activation = Activation::kNone;
 };
 
-/// Tiles of 2x2 outputs of a 3x3 convolution with padding 1 of a map [height, width, channels], counted row
-/// by row; the last ones of a row or column may reach beyond the map.
+/// Tiles of 4x4 outputs of a 3x3 convolution with padding 1 of maps [..., height, width, channels], counted
+/// map by map and row by row; the last ones of a row or column may reach beyond the map.
 struct WinogradTiles {
   std::int64_t begin = 0, end = 0;
   std::int64_t height = 0, width = 0, channels = 0;
+  std::int64_t plane = 0;  // floats from one of the 36 positions to the next
 };
 
 /// Independent chains of multiply_adds().
@@ -80,15 +81,13 @@ struct FloatKernels {
   void (*gemm)(const GemmTask&, std::int64_t row_begin, std::int64_t row_end);
   void (*depthwise)(const DepthwiseTask&, std::int64_t row_begin,
                     std::int64_t row_end);  // rows of the output
-  /// The transformed windows of the tiles, dst [16, tiles, channels] (arXiv 1509.09308, B^T d B of
-  /// section 4.1).
-  void (*winograd_scatter)(const WinogradTiles&, const float* map, float* dst);
-  /// What products [16, tiles, channels] amount to (A^T m A there), plus the bias, activated, into the map.
+  /// The transformed windows of the tiles, dst [36][tile][channels]: B^T d B (winograd.h).
+  void (*winograd_scatter)(const WinogradTiles&, const float* maps, float* dst);
+  /// What products [36][tile][channels] amount to, A^T m A, plus the bias, activated, into the maps.
   void (*winograd_gather)(const WinogradTiles&, const float* products, const float* bias, Activation,
-                          float* map);
-
-  /// The adjoint of its sums: A dy A^T of the tiles of a map, dst [16, tiles, channels].
-  void (*winograd_gather_backward)(const WinogradTiles&, const float* map, float* dst);
+                          float* maps);
+  /// The adjoint of its sums: A y A^T of the tiles y of maps, dst [36][tile][channels].
+  void (*winograd_gather_backward)(const WinogradTiles&, const float* maps, float* dst);
 
   void (*silu)(const float* src, float* dst, std::int64_t count);
   /// dx[i] *= the derivative of silu at x[i]

@@ -59,6 +59,12 @@ inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t ro
     src.advance(t.segment_stride - t.segment_depth);
   }
 
+  if (t.activation == Activation::kSilu)
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sums[i][j] = silu_of(sums[i][j]);
+
   const int columns_of_last = panel.columns - (kVectors - 1) * kLanes;
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
@@ -68,7 +74,6 @@ inline void gemm_tile(const GemmTask& t, const GemmPanel& panel, std::int64_t ro
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) {
       Vector y = sums[i][j];
-      if (t.activation == Activation::kSilu) y = silu_of(y);
       if (j == kVectors - 1 && columns_of_last < kLanes) {
         if (residual) y += load_part(residual + j * kLanes, columns_of_last);
         store_part(dst + j * kLanes, y, columns_of_last);

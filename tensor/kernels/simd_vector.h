@@ -41,9 +41,9 @@ constexpr int kParts = 1;
 #endif
 constexpr float kShift = 12582912.0f / kParts;  // 1.5 * 2^23 / kParts
 
-/// 2^(n + f), at least 2^-126 and below 2^127, for shifted = n + kShift. With a table of 32 powers a parabola
-/// does for 2^f, to 6e-8; without, the polynomial of degree 6 that equals it at the Chebyshev points, to
-/// 3e-9.
+/// 2^(n + f), below 2^127, for shifted = n + kShift; what is below 2^-126 becomes some number there. With a
+/// table of 32 powers a parabola does for 2^f, to 6e-8; without, the polynomial of degree 6 that equals it at
+/// the Chebyshev points, to 3e-9.
 inline Vector power_of_two(Vector shifted, Vector f) {
   const Integers parts = reinterpret_cast<const Integers&>(shifted);
 #if defined(__AVX512F__)
@@ -74,12 +74,12 @@ inline Vector power_of_two(Vector shifted, Vector f) {
 #endif
 }
 
-/// exp(-x), x clamped to -87 .. 87; NaN stays NaN.
+/// exp(-x), x clamped to -88 .. 88; NaN stays NaN.
 inline Vector exp_of_minus(Vector x) {
 #if defined(__AVX512F__)
-  x = _mm512_range_ps(x, broadcast(87.0f), 2);  // the smaller magnitude, with the sign of x
+  x = _mm512_range_ps(x, broadcast(88.0f), 2);  // the smaller magnitude, with the sign of x
 #else
-  x = smaller(broadcast(87.0f), larger(broadcast(-87.0f), x));
+  x = smaller(broadcast(88.0f), larger(broadcast(-88.0f), x));
 #endif
   const Vector shifted = x * -kInvLn2 + kShift, n = shifted - kShift;
 #if defined(__FMA__)

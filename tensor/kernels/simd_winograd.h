@@ -1,109 +1,149 @@
-// A part of simd.h: the transforms around the products of Winograd convolutions (WinogradTiles of kernels.h).
+// A part of simd.h: the transforms around the products of Winograd convolutions (winograd.h), with the points
+// 0,
+// +-a, +-b and infinity, a^2 being 1/2 and b^2 being 2.
 #pragma once
 
 #include "tensor/kernels/simd_vector.h"
 
-/// B^T d B, B^T being [1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1].
-inline void transform_window(const Vector (&d)[16], Vector (&v)[16]) {
-  Vector rows[16];
-#pragma GCC unroll 4
-  for (int x = 0; x < 4; ++x) {
-    rows[x] = d[x] - d[8 + x];
-    rows[4 + x] = d[4 + x] + d[8 + x];
-    rows[8 + x] = d[8 + x] - d[4 + x];
-    rows[12 + x] = d[4 + x] - d[12 + x];
-  }
-#pragma GCC unroll 4
-  for (int y = 0; y < 16; y += 4) {
-    v[y] = rows[y] - rows[y + 2];
-    v[y + 1] = rows[y + 1] + rows[y + 2];
-    v[y + 2] = rows[y + 2] - rows[y + 1];
-    v[y + 3] = rows[y + 1] - rows[y + 3];
-  }
+constexpr float kSmallPoint = 0.707106781f, kLargePoint = 1.41421356f;
+
+/// B^T d for six elements `step` apart, in place: at the point p, the others' polynomial, which is
+/// (x^2 - 1/2) (x^2 - 2) = x^4 - 5/2 x^2 + 1 at 0, that times x at infinity, (x + a) x (x^2 - 2) at a, and so
+/// on.
+template <int kStep>
+inline void transform_window_line(Vector* d) {
+  Vector &d0 = d[0], &d1 = d[kStep], &d2 = d[2 * kStep], &d3 = d[3 * kStep], &d4 = d[4 * kStep],
+         &d5 = d[5 * kStep];
+  const Vector even_small = d4 - d2 * 2.0f, odd_small = d3 - d1 * 2.0f;
+  const Vector even_large = d4 - d2 * 0.5f, odd_large = d3 - d1 * 0.5f;
+  d0 = (d0 + d4) - d2 * 2.5f;
+  d5 = (d1 + d5) - d3 * 2.5f;
+  d1 = even_small + odd_small * kSmallPoint;
+  d2 = even_small - odd_small * kSmallPoint;
+  d3 = even_large + odd_large * kLargePoint;
+  d4 = even_large - odd_large * kLargePoint;
 }
 
-/// A^T m A, A^T being [1 1 1 0; 0 1 -1 -1].
-inline void transform_products(const Vector (&m)[16], Vector (&y)[4]) {
-  Vector rows[8];
-#pragma GCC unroll 4
-  for (int x = 0; x < 4; ++x) {
-    rows[x] = m[x] + m[4 + x] + m[8 + x];
-    rows[4 + x] = m[4 + x] - m[8 + x] - m[12 + x];
-  }
-#pragma GCC unroll 2
-  for (int i = 0; i < 2; ++i) {
-    const Vector* row = rows + 4 * i;
-    y[2 * i] = row[0] + row[1] + row[2];
-    y[2 * i + 1] = row[1] - row[2] - row[3];
-  }
+/// A^T m of six elements: sums of m_p p^i for i = 0 .. 3, the last one with that at infinity.
+inline void transform_product_line(const Vector (&m)[6], Vector (&y)[4]) {
+  const Vector small_sum = m[1] + m[2], large_sum = m[3] + m[4];
+  const Vector small_odd = (m[1] - m[2]) * kSmallPoint, large_odd = (m[3] - m[4]) * kLargePoint;
+  y[0] = m[0] + small_sum + large_sum;
+  y[1] = small_odd + large_odd;
+  y[2] = small_sum * 0.5f + large_sum * 2.0f;
+  y[3] = small_odd * 0.5f + (large_odd * 2.0f + m[5]);
 }
 
-void winograd_scatter(const WinogradTiles& t, const float* map, float* dst) {
-  const std::int64_t across = (t.width + 1) / 2, plane = (t.end - t.begin) * t.channels;
-  for (std::int64_t tile = t.begin; tile < t.end; ++tile, dst += t.channels) {
-    const std::int64_t top = tile / across * 2 - 1, left = tile % across * 2 - 1;
-    const float* window[16];  // null outside of the map
-    for (std::int64_t i = 0; i < 16; ++i) {
-      const std::int64_t y = top + i / 4, x = left + i % 4;
+/// Its adjoint, A y.
+inline void spread_line(const Vector (&y)[4], Vector (&m)[6]) {
+  const Vector even_small = y[0] + y[2] * 0.5f, odd_small = (y[1] + y[3] * 0.5f) * kSmallPoint;
+  const Vector even_large = y[0] + y[2] * 2.0f, odd_large = (y[1] + y[3] * 2.0f) * kLargePoint;
+  m[0] = y[0];
+  m[1] = even_small + odd_small;
+  m[2] = even_small - odd_small;
+  m[3] = even_large + odd_large;
+  m[4] = even_large - odd_large;
+  m[5] = y[3];
+}
+
+/// Where a tile is, and how much of it the map has.
+struct WinogradTile {
+  std::int64_t map, top, left;  // the map's first pixel among all, and the tile's in the map
+  int height, width;            // 1 to 4
+
+  WinogradTile(const WinogradTiles& t, std::int64_t index) {
+    const std::int64_t across = (t.width + 3) / 4, tiles = (t.height + 3) / 4 * across;
+    map = index / tiles * t.height * t.width;
+    top = index % tiles / across * 4;
+    left = index % across * 4;
+    height = t.height - top < 4 ? int(t.height - top) : 4;
+    width = t.width - left < 4 ? int(t.width - left) : 4;
+  }
+  std::int64_t pixel(const WinogradTiles& t) const { return map + top * t.width + left; }
+};
+
+void winograd_scatter(const WinogradTiles& t, const float* maps, float* dst) {
+  for (std::int64_t index = t.begin; index < t.end; ++index, dst += t.channels) {
+    const WinogradTile tile(t, index);
+    const float* window[36];  // null outside of the map
+    for (std::int64_t i = 0; i < 36; ++i) {
+      const std::int64_t y = tile.top + i / 6 - 1, x = tile.left + i % 6 - 1;
       const bool inside = y >= 0 && y < t.height && x >= 0 && x < t.width;
-      window[i] = inside ? map + (y * t.width + x) * t.channels : nullptr;
+      window[i] = inside ? maps + (tile.map + y * t.width + x) * t.channels : nullptr;
     }
     for_vectors(t.channels, [&](std::int64_t c, auto get, auto put) {
-      Vector d[16], v[16];
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) d[i] = window[i] ? get(window[i] + c) : Vector{};
-      transform_window(d, v);
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) put(dst + i * plane + c, v[i]);
+      Vector d[36];
+#pragma GCC unroll 6
+      for (int x = 0; x < 6; ++x) {
+#pragma GCC unroll 6
+        for (int i = x; i < 36; i += 6) d[i] = window[i] ? get(window[i] + c) : Vector{};
+        transform_window_line<6>(d + x);
+      }
+#pragma GCC unroll 6
+      for (int y = 0; y < 36; y += 6) {
+        transform_window_line<1>(d + y);
+#pragma GCC unroll 6
+        for (int i = y; i < y + 6; ++i) put(dst + i * t.plane + c, d[i]);
+      }
     });
   }
 }
 
 void winograd_gather(const WinogradTiles& t, const float* products, const float* bias, Activation activation,
-                     float* map) {
-  const std::int64_t across = (t.width + 1) / 2, plane = (t.end - t.begin) * t.channels;
-  for (std::int64_t tile = t.begin; tile < t.end; ++tile, products += t.channels) {
-    const std::int64_t top = tile / across * 2, left = tile % across * 2;
-    float* out = map + (top * t.width + left) * t.channels;
-    const bool below = top + 1 < t.height, beside = left + 1 < t.width;
+                     float* maps) {
+  for (std::int64_t index = t.begin; index < t.end; ++index, products += t.channels) {
+    const WinogradTile tile(t, index);
+    float* out = maps + tile.pixel(t) * t.channels;
     for_vectors(t.channels, [&](std::int64_t c, auto get, auto put) {
-      Vector m[16], y[4];
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) m[i] = get(products + i * plane + c);
-      transform_products(m, y);
-      const Vector b = get(bias + c);
+      Vector rows[4][6];
+#pragma GCC unroll 6
+      for (int x = 0; x < 6; ++x) {
+        Vector m[6], column[4];
+#pragma GCC unroll 6
+        for (int y = 0; y < 6; ++y) m[y] = get(products + (6 * y + x) * t.plane + c);
+        transform_product_line(m, column);
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        y[i] += b;
-        if (activation == Activation::kSilu) y[i] = silu_of(y[i]);
+        for (int y = 0; y < 4; ++y) rows[y][x] = column[y];
       }
-      put(out + c, y[0]);
-      if (beside) put(out + t.channels + c, y[1]);
-      if (below) put(out + t.width * t.channels + c, y[2]);
-      if (below && beside) put(out + (t.width + 1) * t.channels + c, y[3]);
+      const Vector b = get(bias + c);
+      for (int y = 0; y < tile.height; ++y) {
+        Vector row[4];
+        transform_product_line(rows[y], row);
+        float* first = out + y * t.width * t.channels + c;
+#pragma GCC unroll 4
+        for (int x = 0; x < 4; ++x) {
+          row[x] += b;
+          if (activation == Activation::kSilu) row[x] = silu_of(row[x]);
+          if (x < tile.width) put(first + x * t.channels, row[x]);
+        }
+      }
     });
   }
 }
 
-/// Each line of four is (a, a + b, a - b, -b) of two elements.
-void winograd_gather_backward(const WinogradTiles& t, const float* map, float* dst) {
-  const std::int64_t across = (t.width + 1) / 2, plane = (t.end - t.begin) * t.channels;
-  for (std::int64_t tile = t.begin; tile < t.end; ++tile, dst += t.channels) {
-    const std::int64_t top = tile / across * 2, left = tile % across * 2;
-    const float* first = map + (top * t.width + left) * t.channels;
-    const bool below = top + 1 < t.height, beside = left + 1 < t.width;
+void winograd_gather_backward(const WinogradTiles& t, const float* maps, float* dst) {
+  for (std::int64_t index = t.begin; index < t.end; ++index, dst += t.channels) {
+    const WinogradTile tile(t, index);
+    const float* first = maps + tile.pixel(t) * t.channels;
     for_vectors(t.channels, [&](std::int64_t c, auto get, auto put) {
-      const Vector a = get(first + c), b = beside ? get(first + t.channels + c) : Vector{},
-                   d = below ? get(first + t.width * t.channels + c) : Vector{},
-                   e = below && beside ? get(first + (t.width + 1) * t.channels + c) : Vector{};
-      const Vector left_column[4] = {a, a + d, a - d, -d}, right_column[4] = {b, b + e, b - e, -e};
+      Vector columns[6][4];
 #pragma GCC unroll 4
-      for (int y = 0; y < 4; ++y) {
-        float* row = dst + 4 * y * plane + c;
-        put(row, left_column[y]);
-        put(row + plane, left_column[y] + right_column[y]);
-        put(row + 2 * plane, left_column[y] - right_column[y]);
-        put(row + 3 * plane, -right_column[y]);
+      for (int x = 0; x < 4; ++x) {
+        Vector y[4], m[6];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i)
+          y[i] =
+              x < tile.width && i < tile.height ? get(first + (i * t.width + x) * t.channels + c) : Vector{};
+        spread_line(y, m);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; ++i) columns[i][x] = m[i];
+      }
+#pragma GCC unroll 6
+      for (int y = 0; y < 6; ++y) {
+        Vector m[6];
+        spread_line(columns[y], m);
+#pragma GCC unroll 6
+        for (int x = 0; x < 6; ++x) put(dst + (6 * y + x) * t.plane + c, m[x]);
       }
     });
   }
