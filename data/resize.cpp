@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "tensor/check.h"
+#include "tensor/vectorize.h"
 
 namespace qhv {
 namespace {
@@ -52,43 +53,53 @@ std::vector<Taps> make_taps(int in, int out, Interpolation interpolation) {
   return taps;
 }
 
-std::uint8_t to_u8(std::int32_t acc) { return std::uint8_t(std::clamp(acc >> kFractionBits, 0, 255)); }
+using Pixel [[gnu::vector_size(16)]] = std::int32_t;  // red, green, blue, and nothing
+
+/// One row of pixels from `in`, whose bytes lie side by side; `row` has room for them as vectors.
+QHV_VECTORIZE void weigh_pixels(const std::uint8_t* in, Pixel* row, int width, const std::vector<Taps>& taps,
+                                std::uint8_t* out) {
+  for (int x = 0; x < width; ++x) row[x] = Pixel{in[3 * x], in[3 * x + 1], in[3 * x + 2]};
+  for (const Taps& tap : taps) {
+    const Pixel* pixel = row + tap.first;
+    Pixel sum = Pixel{} + kHalf;
+    for (const std::int32_t weight : tap.weights) sum += weight * *pixel++;
+    sum >>= kFractionBits;
+    sum = sum < 0 ? Pixel{} : sum;
+    sum = sum > 255 ? Pixel{} + 255 : sum;
+    for (int c = 0; c < 3; ++c) *out++ = std::uint8_t(sum[c]);
+  }
+}
+
+QHV_VECTORIZE void add_row(std::int32_t weight, const std::uint8_t* in, std::size_t count,
+                           std::int32_t* sums) {
+  for (std::size_t i = 0; i < count; ++i) sums[i] += weight * in[i];
+}
+
+QHV_VECTORIZE void store_row(const std::int32_t* sums, std::size_t count, std::uint8_t* out) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::int32_t value = sums[i] >> kFractionBits, floored = value < 0 ? 0 : value;
+    out[i] = std::uint8_t(floored > 255 ? 255 : floored);
+  }
+}
 
 Image resize_rows(const Image& src, int width, Interpolation interpolation) {
   const std::vector<Taps> taps = make_taps(src.width, width, interpolation);
   Image dst = make_image(width, src.height);
-  for (int y = 0; y < src.height; ++y) {
-    std::uint8_t* out = dst.row(y);
-    for (const Taps& tap : taps) {
-      const std::uint8_t* in = src.row(y) + 3 * tap.first;
-      std::int32_t red = kHalf, green = kHalf, blue = kHalf;
-      for (const std::int32_t w : tap.weights) {
-        red += w * in[0];
-        green += w * in[1];
-        blue += w * in[2];
-        in += 3;
-      }
-      *out++ = to_u8(red);
-      *out++ = to_u8(green);
-      *out++ = to_u8(blue);
-    }
-  }
+  std::vector<Pixel> row(std::size_t(src.width), Pixel{});
+  for (int y = 0; y < src.height; ++y) weigh_pixels(src.row(y), row.data(), src.width, taps, dst.row(y));
   return dst;
 }
 
 Image resize_columns(const Image& src, int height, Interpolation interpolation) {
   const std::vector<Taps> taps = make_taps(src.height, height, interpolation);
   Image dst = make_image(src.width, height);
-  std::vector<std::int32_t> acc(std::size_t(3) * std::size_t(src.width));
+  std::vector<std::int32_t> sums(std::size_t(3) * std::size_t(src.width), 0);
   for (int y = 0; y < height; ++y) {
     const Taps& tap = taps[std::size_t(y)];
-    std::fill(acc.begin(), acc.end(), kHalf);
-    for (std::size_t k = 0; k < tap.weights.size(); ++k) {
-      const std::uint8_t* in = src.row(tap.first + int(k));
-      const std::int32_t w = tap.weights[k];
-      for (std::size_t i = 0; i < acc.size(); ++i) acc[i] += w * in[i];
-    }
-    std::transform(acc.begin(), acc.end(), dst.row(y), to_u8);
+    std::fill(sums.begin(), sums.end(), kHalf);
+    for (std::size_t k = 0; k < tap.weights.size(); ++k)
+      add_row(tap.weights[k], src.row(tap.first + int(k)), sums.size(), sums.data());
+    store_row(sums.data(), sums.size(), dst.row(y));
   }
   return dst;
 }
