@@ -54,15 +54,15 @@ void add_multiple(double factor, const FilterBlock& src, FilterBlock& sum) {
   for (std::size_t i = 0; i < src.size(); ++i) sum[i] += factor * src[i];
 }
 
-/// `filters` [channels, out, 3, 3]; `bias` [out] or null.
-WinogradConv packed(const FloatKernels& kernels, const AlignedFloats& filters, const Tensor* bias,
+/// `taps` [9, channels, out]; `bias` [out] or null.
+WinogradConv packed(const FloatKernels& kernels, const AlignedFloats& taps, const Tensor* bias,
                     std::int64_t channels, std::int64_t out, std::int64_t height, std::int64_t width) {
   const std::int64_t count = channels * out;
   WinogradConv op{{}, AlignedFloats(out), channels, height, width};
   if (bias) std::copy_n(bias->data(), out, op.bias.data());
   AlignedFloats matrices(6 * count);
   for (int p = 0; p < kWinogradPositions; ++p) {
-    if (p % 6 == 0) winograd_filters(filters.data(), count, p / 6, matrices.data());
+    if (p % 6 == 0) winograd_filters(taps.data(), count, p / 6, matrices.data());
     op.weights.push_back(pack_matrix(kernels, channels, out, matrices.data() + p % 6 * count));
   }
   return op;
@@ -71,8 +71,9 @@ WinogradConv packed(const FloatKernels& kernels, const AlignedFloats& filters, c
 /// The convolution of dy with filters w [out, channels, 3, 3] turned by half a turn.
 WinogradConv adjoint(const FloatKernels& kernels, const Tensor& w, const ConvSizes& s) {
   AlignedFloats turned(w.size());
-  for (std::int64_t i = 0; i < w.size(); i += 9)
-    std::reverse_copy(w.data() + i, w.data() + i + 9, turned.data() + i);
+  const std::int64_t count = w.size() / 9;
+  for (std::int64_t t = 0; t < 9; ++t)
+    for (std::int64_t i = 0; i < count; ++i) turned.data()[t * count + i] = w[9 * i + 8 - t];
   return packed(kernels, turned, nullptr, s.group_out, s.channels, s.height, s.width);
 }
 
@@ -84,12 +85,15 @@ bool suits_winograd(const ConvGeometry& g, std::int64_t channels, std::int64_t o
          tiles_of(height, width) >= kLeastTiles;
 }
 
-void winograd_filters(const float* g, std::int64_t count, int line, float* u) {
+void winograd_filters(const float* taps, std::int64_t count, int line, float* u) {
   for (std::int64_t first = 0; first < count; first += kFilterBlock) {
     const std::int64_t filters = std::min(kFilterBlock, count - first);
-    FilterBlock taps[9] = {}, row[3] = {};  // g, a row of G g
-    for (std::int64_t i = 0; i < 9 * filters; ++i) taps[i % 9][std::size_t(i / 9)] = double(g[9 * first + i]);
-    for (int t = 0; t < 9; ++t) add_multiple(kFilterTransform[line][t / 3], taps[t], row[t % 3]);
+    FilterBlock row[3] = {};  // of G g
+    for (int t = 0; t < 9; ++t) {
+      FilterBlock tap = {};
+      std::copy_n(taps + t * count + first, filters, tap.begin());
+      add_multiple(kFilterTransform[line][t / 3], tap, row[t % 3]);
+    }
     for (int x = 0; x < 6; ++x) {
       FilterBlock sum = {};
       for (int k = 0; k < 3; ++k) add_multiple(kFilterTransform[x][k], row[k], sum);
@@ -109,18 +113,20 @@ void winograd_filters_backward(const float* du, std::int64_t count, float* dg) {
     }
     for (int t = 0; t < 9; ++t)
       for (int k = 0; k < 6; ++k) add_multiple(kFilterTransform[k][t / 3], rows[k][t % 3], taps[t]);
-    for (std::int64_t i = 0; i < 9 * filters; ++i) dg[9 * first + i] = float(taps[i % 9][std::size_t(i / 9)]);
+    for (std::int64_t i = 0; i < filters; ++i)
+      for (int t = 0; t < 9; ++t) dg[9 * (first + i) + t] = float(taps[t][std::size_t(i)]);
   }
 }
 
 WinogradConv winograd_conv(const FloatKernels& kernels, const Tensor& weight, const Tensor* bias,
                            std::int64_t height, std::int64_t width) {
   const std::int64_t out = weight.dim(0), channels = weight.dim(1);
-  AlignedFloats filters(weight.size());
+  AlignedFloats taps(weight.size());
   for (std::int64_t o = 0; o < out; ++o)
     for (std::int64_t c = 0; c < channels; ++c)
-      std::copy_n(weight.data() + (o * channels + c) * 9, 9, filters.data() + (c * out + o) * 9);
-  return packed(kernels, filters, bias, channels, out, height, width);
+      for (std::int64_t t = 0; t < 9; ++t)
+        taps.data()[(t * channels + c) * out + o] = weight[(o * channels + c) * 9 + t];
+  return packed(kernels, taps, bias, channels, out, height, width);
 }
 
 std::int64_t winograd_scratch(const WinogradConv& op, std::int64_t maps) {

@@ -24,9 +24,9 @@ inline constexpr std::int64_t kWinogradPositions = 36;  // of a window of 6x6
 bool suits_winograd(const ConvGeometry& g, std::int64_t channels, std::int64_t out, std::int64_t height,
                     std::int64_t width);
 
-/// One of six lines of G g G^T of filters g [count, 3, 3]: u [6, count].
-void winograd_filters(const float* g, std::int64_t count, int line, float* u);
-/// The adjoint of all lines, dg = G^T du G, for du [36, count].
+/// One of six lines of G g G^T, u [6, count], of filters whose taps lie in planes, [3, 3, count].
+void winograd_filters(const float* taps, std::int64_t count, int line, float* u);
+/// The adjoint of all lines for du [36, count], G^T du G: dg [count, 3, 3].
 void winograd_filters_backward(const float* du, std::int64_t count, float* dg);
 
 /// A 3x3 convolution with padding 1 of maps with their channels last.
