@@ -6,6 +6,7 @@
 
 #include "tensor/gemm_packed.h"
 #include "tensor/kernels/aligned.h"
+#include "tensor/vectorize.h"
 
 namespace qhv {
 namespace {
@@ -85,7 +86,7 @@ bool suits_winograd(const ConvGeometry& g, std::int64_t channels, std::int64_t o
          tiles_of(height, width) >= kLeastTiles;
 }
 
-void winograd_filters(const float* taps, std::int64_t count, int line, float* u) {
+QHV_VECTORIZE void winograd_filters(const float* taps, std::int64_t count, int line, float* u) {
   for (std::int64_t first = 0; first < count; first += kFilterBlock) {
     const std::int64_t filters = std::min(kFilterBlock, count - first);
     FilterBlock row[3] = {};  // of G g
@@ -102,7 +103,7 @@ void winograd_filters(const float* taps, std::int64_t count, int line, float* u)
   }
 }
 
-void winograd_filters_backward(const float* du, std::int64_t count, float* dg) {
+QHV_VECTORIZE void winograd_filters_backward(const float* du, std::int64_t count, float* dg) {
   for (std::int64_t first = 0; first < count; first += kFilterBlock) {
     const std::int64_t filters = std::min(kFilterBlock, count - first);
     FilterBlock rows[6][3] = {}, taps[9] = {};  // du G, G^T du G
