@@ -7,6 +7,7 @@
 #include "models/checkpoint.h"
 #include "models/generated.h"
 #include "models/mobilevit.h"
+#include "models/plan_tensors.h"
 #include "nn/passes.h"
 #include "quant/equalize.h"
 #include "quant/fake_quant.h"
@@ -22,7 +23,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kMetadataKey = "qhyvit";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;  // 1 had the scales of weights in the plan (plan_tensors.h)
 constexpr int kMostLevels = 16;  // of the metadata; a plan has 7
 
 /// What the metadata says of a model; everything but its graph.
@@ -32,7 +33,8 @@ Model read_header(const TensorFile& file, const std::string& path) {
     const json header =
         parse_untrusted_json(file.metadata.at(kMetadataKey), path, "the metadata", kMostLevels);
     const int version = whole_number<int>(header.at("version"), path, "version");
-    if (version != kVersion) file_error(path, "is of version ", version, ", this program reads ", kVersion);
+    if (version < 1 || version > kVersion)
+      file_error(path, "is of version ", version, ", this program reads 1 to ", kVersion);
     const std::string name = header.at("arch");
     const Arch* arch = find_arch(name);
     if (!arch) file_error(path, "is of the unknown architecture ", in_quotes(name));
@@ -143,6 +145,7 @@ Model load_model(const std::string& path, std::optional<int> res, bool in_intege
 Model parse_model(TensorFile file, const std::string& path, std::optional<int> res, bool in_integers) {
   std::optional<Model> header;
   if (file.metadata.contains(kMetadataKey)) header = read_header(file, path);
+  if (header && header->plan) complete_plan(*header->plan, file, path);
   const bool integers = std::ranges::any_of(file.tensors, [](const auto& entry) {
     const DType dtype = entry.second.dtype;
     return dtype == DType::kI8 || dtype == DType::kU8 || dtype == DType::kI16;
@@ -211,7 +214,7 @@ TensorFile quantized_file(const Model& model) {
     }
   }
   json header = header_of(model);
-  header["plan"] = plan_to_json(*model.plan);
+  header["plan"] = plan_to_file(*model.plan, file);
   file.metadata.emplace(kMetadataKey, header.dump());
   return file;
 }

@@ -5,7 +5,7 @@
 //                        {version, arch, classes, res, preprocess, labels}
 //   a quantised model    a safetensors file made by save_quantized: weights as integer codes (I8; where the
 //                        plan's codes need it, U8 or I16), everything else as F32, and the same object with
-//                        the plan in it
+//                        the plan in it, but for the scales of weights, which are tensors (plan_tensors.h)
 //
 // The two are told apart by the plan. In memory BatchNorm is folded, and a quantised model's weights are the
 // values of their codes; of one that is loaded to run in integers they stay codes, and its graph is bare.

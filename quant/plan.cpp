@@ -59,9 +59,12 @@ Quantizer quantizer_of(const json& j, const std::string& where) {
   const std::string kind = j.at("kind");
   if (kind == "float") return Unquantized{};
   if (kind == "uniform")
-    return QParams{j.at("scale"), whole_numbers<std::int32_t>(j.at("zero_point"), where, "zero_point"),
-                   whole("axis"), whole("qmin"),
-                   whole("qmax"), whole("group")};
+    return QParams{j.value("scale", std::vector<float>()),
+                   whole_numbers<std::int32_t>(j.at("zero_point"), where, "zero_point"),
+                   whole("axis"),
+                   whole("qmin"),
+                   whole("qmax"),
+                   whole("group")};
   if (kind == "twin")
     return TwinUniform{j.at("split"), j.at("low"), j.at("high"), whole("low_codes"), whole("high_codes")};
   if (kind == "log") return LogUniform{j.at("scale"), whole("steps_per_octave"), whole("last")};

@@ -107,7 +107,8 @@ bool is_depthwise(const Node& node);
 /// {"kind", "images", "pieces": [...]}.
 nlohmann::json reconstruction_to_json(const ReconstructionTrace& trace);
 
-/// As JSON, and back. `where` ("path: plan") opens the error message (std::runtime_error).
+/// As JSON, and back. `where` ("path: plan") opens the error message (std::runtime_error). A uniform
+/// quantiser without scales is left to whoever knows them; validate() refuses it.
 nlohmann::json plan_to_json(const QuantPlan& plan);
 QuantPlan plan_from_json(const nlohmann::json& j, const std::string& where);
 

@@ -5,6 +5,7 @@
 
 #include "models/generated.h"
 #include "models/mobilevit.h"
+#include "models/plan_tensors.h"
 #include "models/runner.h"
 #include "nn/passes.h"
 #include "quant/methods/methods.h"
@@ -18,11 +19,12 @@ using nlohmann::json;
 constexpr const char* kPath = "hostile.safetensors";
 constexpr std::size_t kLongestError = 2000;  // shapes of up to 64 extents are in it
 
-/// A model in memory with the file that it would be saved as.
+/// A model in memory with the file that it would be saved as, and what the file has of its plan.
 struct Sound {
   Model model;
   Tensor image;
   TensorFile file;
+  QuantPlan saved_plan;
 };
 
 Sound sound(Model model, const Tensor& image) {
@@ -32,7 +34,8 @@ Sound sound(Model model, const Tensor& image) {
   model.graph = std::move(q.graph);
   model.plan = std::move(q.plan);
   TensorFile file = quantized_file(model);
-  return {std::move(model), image, std::move(file)};
+  QuantPlan saved = plan_from_json(json::parse(file.metadata.at("qhyvit")).at("plan"), kPath);
+  return {std::move(model), image, std::move(file), std::move(saved)};
 }
 
 const Sound& sound_model() {
@@ -76,10 +79,11 @@ const Sound& sound_network() {
 }
 
 /// What `base` is with these tensors and this plan.
-Model with(const Sound& base, const TensorFile& file, const QuantPlan& plan) {
+Model with(const Sound& base, TensorFile file, QuantPlan plan) {
   Model model = base.model;
-  model.plan = plan;
-  read_quantized_weights(file, kPath, plan, model.graph);
+  complete_plan(plan, file, kPath);
+  read_quantized_weights(std::move(file), kPath, plan, model.graph);
+  model.plan = std::move(plan);
   return model;
 }
 
@@ -112,7 +116,7 @@ std::string try_model_file(std::span<const std::byte> bytes) {
     const Sound& base = is_known ? sound_model() : sound_network();
     file.tensors.insert(base.file.tensors.begin(), base.file.tensors.end());
     Model model = is_known ? parse_model(std::move(file), kPath, std::nullopt, true)
-                           : with(base, file, *base.model.plan);
+                           : with(base, std::move(file), base.saved_plan);
     if (model.plan) run_in_integers(std::move(model), base.image);
   });
 }
@@ -130,8 +134,9 @@ std::string try_plan(std::string_view patch) {
     return std::string("no patch: ") + error.what();
   }
   const Sound& base = sound_network();
-  return error_of_model(
-      [&] { run_in_integers(with(base, base.file, plan_from_json(plan, kPath)), base.image); });
+  TensorFile file = base.file;  // the patched plan has the scales
+  std::erase_if(file.tensors, [](const auto& tensor) { return tensor.first.ends_with(".weight.scale"); });
+  return error_of_model([&] { run_in_integers(with(base, file, plan_from_json(plan, kPath)), base.image); });
 }
 
 }  // namespace qhv::test

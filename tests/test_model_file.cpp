@@ -126,6 +126,21 @@ TEST_CASE("a quantised model comes back as it was, bit by bit") {
   }
 }
 
+TEST_CASE("a file of version 1, with all scales in the plan, is read as before") {
+  const test::TemporaryFolder folder;
+  const std::string path = folder / "q.safetensors";
+  const Model model = quantized_model("mobilevit_xxs");
+  TensorFile file = quantized_file(model);
+  json header = json::parse(file.metadata.at("qhyvit"));
+  REQUIRE(!header["plan"]["layers"][0]["weight"].contains("scale"));
+  header["plan"] = plan_to_json(*model.plan);
+  header["version"] = 1;
+  file.metadata["qhyvit"] = header.dump();
+  CHECK(std::erase_if(file.tensors, [](const auto& t) { return t.first.ends_with(".weight.scale"); }) > 30);
+  write_safetensors(path, file);
+  CHECK(*load_model(path).plan == *model.plan);
+}
+
 TEST_CASE("a model that is loaded to run in integers keeps its codes, and gives the same logits") {
   const test::TemporaryFolder folder;
   const std::string path = folder / "q.safetensors";
@@ -209,14 +224,51 @@ TEST_CASE("a quantised file that is not consistent is refused, by cause") {
   says([](TensorFile&, json& h) { h["res"] = 1 << 30; }, "is for images of 1073741824 pixels");
   says([](TensorFile&, json& h) { h["classes"] = 5.5; }, "classes is no whole number");
   says([](TensorFile&, json& h) { h["arch"] = "a\n" + std::string(1000, 'b'); }, "architecture \"a\\x0ab");
-  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["node"] = "nowhere"; }, "no node \"nowhere\"");
+  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["node"] = "nowhere"; },
+       "tensor \"nowhere.weight.scale\": missing, and the plan has no scale");
+  says(
+      [](TensorFile& f, json& h) {
+        h["plan"]["layers"][0]["node"] = "nowhere";
+        auto scale = f.tensors.extract("stem.conv.weight.scale");
+        scale.key() = "nowhere.weight.scale";
+        f.tensors.insert(std::move(scale));
+      },
+      "no node \"nowhere\"");
   says([](TensorFile&, json& h) { h["plan"]["layers"][0]["op"] = std::string(1000, 'o'); }, "ooo...\"");
-  says([](TensorFile&, json& h) { h["plan"]["layers"].erase(0); }, "no plan for this layer");
-  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = 0; }, "scale 0");
-  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = 1e38; }, "is infinite");
-  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = -1; }, "scale -1");
-  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = 1e39; }, "scale inf");
-  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = 1e-60; }, "scale 0");
+  says([](TensorFile&, json& h) { h["plan"]["layers"].erase(0); },
+       "tensor \"stem.conv.weight.scale\" of shape [16] has no place");
+  says(
+      [](TensorFile& f, json& h) {
+        h["plan"]["layers"].erase(0);
+        f.tensors.erase("stem.conv.weight.scale");
+      },
+      "no plan for this layer");
+  for (const auto& [scale, words] : {std::pair{0.0f, "scale 0"},
+                                     {1e38f, "is infinite"},
+                                     {-1.0f, "scale -1"},
+                                     {INFINITY, "scale inf"},
+                                     {NAN, "scale nan"}})
+    says(
+        [&](TensorFile& f, json&) {
+          Tensor scales({16}, std::vector<real>(16, 1));
+          scales[0] = scale;
+          f.tensors["stem.conv.weight.scale"] = to_raw_f32(scales);
+        },
+        words);
+  says([](TensorFile& f, json&) { f.tensors.erase("stem.conv.weight.scale"); },
+       "tensor \"stem.conv.weight.scale\": missing, and the plan has no scale");
+  says(
+      [](TensorFile& f, json&) {
+        f.tensors["stem.conv.weight.scale"] = to_raw_f32(Tensor({15}, std::vector<real>(15, 1)));
+      },
+      "15 scales and 15 zero points for 16 channels");
+  says(
+      [](TensorFile& f, json&) {
+        f.tensors["stem.conv.weight.scale"] = to_raw_f32(Tensor({4, 4}));
+      },
+      "tensor \"stem.conv.weight.scale\": shape [4, 4]");
+  says([](TensorFile&, json& h) { h["plan"]["layers"][0]["inputs"][0].erase("scale"); },
+       "0 scales and 1 zero points");
   for (const json& no_number : {json("x"), json(NAN)})
     says([&](TensorFile&, json& h) { h["plan"]["layers"][0]["weight"]["scale"][0] = no_number; },
          "layer \"stem.conv\": malformed plan");
