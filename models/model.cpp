@@ -23,7 +23,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kMetadataKey = "qhyvit";
-constexpr int kVersion = 2;  // 1 had the scales of weights in the plan (plan_tensors.h)
+constexpr int kVersion = 2;      // 1 had the scales of weights in the plan (plan_tensors.h)
 constexpr int kMostLevels = 16;  // of the metadata; a plan has 7
 
 /// What the metadata says of a model; everything but its graph.
@@ -113,11 +113,15 @@ bool is_finite(const QParams& q, std::span<const float> factors) {
 
 /// The codes stay what they are if `keep`. Those that the integer engine refuses, and those of values that
 /// have to be looked at, do not.
-void set_weight(Param& param, const TensorI32& codes, const LayerPlan& layer, bool keep,
+void set_weight(Param& param, const RawTensor& raw, const LayerPlan& layer, bool keep,
                 const std::string& where) {
   const QParams& q = uniform(layer.weight->quantizer, where);
+  keep = keep && fit_bytes(q) && is_finite(q, layer.equalization);
+  if (keep) param.codes = to_bytes(raw, q);
+  if (param.codes.size() > 0) return;
+  const TensorI32 codes = to_codes(raw, where);
   check_codes(codes, q, where);
-  if (keep && fit_bytes(q) && is_finite(q, layer.equalization))
+  if (keep)
     param.codes = to_bytes(codes, q);
   else
     param.value = divide_channels(dequantize(codes, q), layer.equalization);
@@ -172,7 +176,7 @@ void read_quantized_weights(TensorFile file, const std::string& path, const Quan
     const std::string where = concat(path, ": tensor ", p.name);
     const RawTensor raw = std::move(file.tensors.at(p.name));  // and is gone when it has been read
     if (const auto q = planned.find(p.name); q != planned.end())
-      set_weight(p, to_codes(raw, where), *q->second, graph.bare, where);
+      set_weight(p, raw, *q->second, graph.bare, where);
     else
       p.value = to_real(raw, where);
     check_finite(p.value, where);

@@ -26,12 +26,25 @@ std::vector<std::int8_t> channels_last(const std::int8_t* codes, std::int64_t co
                                        std::int64_t taps) {
   const std::int64_t size = columns * channels * taps;
   if (channels == 1 || taps == 1) return {codes, codes + size};
-  std::vector<std::int8_t> result;
-  result.reserve(std::size_t(size));
+  std::vector<std::int8_t> result(std::size_t(size), 0);
+  std::int8_t* out = result.data();
   for (std::int64_t n = 0; n < columns; ++n, codes += channels * taps)
     for (std::int64_t tap = 0; tap < taps; ++tap)
-      for (std::int64_t c = 0; c < channels; ++c) result.push_back(codes[c * taps + tap]);
+      for (std::int64_t c = 0; c < channels; ++c) *out++ = codes[c * taps + tap];
   return result;
+}
+
+/// Whether all bytes, with these bits flipped, are from low to high; so they are in dst.
+QHV_VECTORIZE bool flip_bytes(const std::byte* src, std::int64_t count, std::uint8_t bits, std::int8_t low,
+                              std::int8_t high, std::int8_t* dst) {
+  std::int8_t least = high, largest = low;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto code = std::int8_t(std::uint8_t(src[i]) ^ bits);
+    least = code < least ? code : least;
+    largest = code > largest ? code : largest;
+    dst[i] = code;
+  }
+  return least >= low && largest <= high;
 }
 
 /// What the codes of a column add up to.
@@ -71,6 +84,18 @@ TensorI8 to_bytes(const TensorI32& codes, const QParams& q) {
   std::ranges::transform(codes.values(), bytes.data(),
                          [shift](std::int32_t code) { return std::int8_t(code - shift); });
   return bytes;
+}
+
+TensorI8 to_bytes(const RawTensor& raw, const QParams& q) {
+  const std::int32_t shift = byte_shift(q);
+  // Signed bytes less 128 are no bytes, and unsigned ones need it.
+  if (raw.dtype != (shift ? DType::kU8 : DType::kI8) || !fit_bytes(q)) return {};
+  TensorI8 bytes = TensorI8::uninitialized(raw.shape);
+  require(std::size_t(bytes.size()) == raw.bytes.size(), "weight codes", raw.bytes.size(), " bytes for ",
+          raw.shape);
+  const bool all = flip_bytes(raw.bytes.data(), bytes.size(), std::uint8_t(shift),
+                              std::int8_t(q.qmin - shift), std::int8_t(q.qmax - shift), bytes.data());
+  return all ? std::move(bytes) : TensorI8();
 }
 
 WeightCodes weight_codes(const Graph& graph, const Readers& readers, int node) {

@@ -4,12 +4,15 @@
 #include <vector>
 
 #include "quant/integer/columns.h"
+#include "tensor/tensor_file.h"
 
 namespace qhv {
 
 /// Whether codes of q fit signed bytes, and those bytes: the codes, less 128 if q has codes above 127.
 bool fit_bytes(const QParams& q);
 TensorI8 to_bytes(const TensorI32& codes, const QParams& q);
+/// The same from a file's tensor. Empty unless its type is I8 or U8 and it has codes of q alone.
+TensorI8 to_bytes(const RawTensor& raw, const QParams& q);
 
 /// weight = scale[column] * (code - zero[column]), behind equalization. Codes are signed bytes in the order
 /// in which windows over maps with channels last meet them: [columns][kernel, kernel][channels].
