@@ -89,7 +89,8 @@ class Forward {
 };
 
 std::string kernels_of(const Runner& runner) {
-  return runner.is_compiled() ? runner.kernels() : gemm_kernel().name;
+  const std::string name = runner.kernels();
+  return name == "reference" ? gemm_kernel().name : name;
 }
 
 json json_of(const Peaks& peaks) {
@@ -237,6 +238,7 @@ void bench(const Options& options, const GlobalOptions& global) {
         double(runner.weight_bytes()) / 1e6, double(runner.memory_bytes()) / 1e6,
         result["peak_bytes"].get<double>() / 1e6);
   }
+  report_islands(global, model, result);
   write_json(global, result);
 }
 

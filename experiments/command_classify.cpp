@@ -59,7 +59,9 @@ void classify(const Options& options, const GlobalOptions& global) {
     }
     result.push_back({{"image", p.path}, {"top", top}});
   }
-  write_json(global, {{"arch", model.arch.name}, {"engine", model.engine()}, {"predictions", result}});
+  json report{{"arch", model.arch.name}, {"engine", model.engine()}, {"predictions", result}};
+  report_islands(global, model, report);
+  write_json(global, report);
 }
 
 }  // namespace

@@ -58,6 +58,7 @@ void eval(const Options& options, const GlobalOptions& global) {
               {"images_per_second", result.images / seconds},
               {"threads", global.threads},
               {"skipped", skipped}};
+  report_islands(global, model, report);
   if (other) {
     const std::vector<Prediction> reference = predictions_of(*other);
     const double agreed = agreement(best_classes(predictions), best_classes(reference)),

@@ -32,10 +32,12 @@ void print_reconstruction(const ReconstructionTrace& trace) {
                 p.diverged ? "  (diverged)" : "", p.kept ? "  (kept its start)" : "");
 }
 
-/// What the integer engine makes of a plan: its size, or why it refuses, and what the plan leaves in floating
-/// point.
+/// What the integer engine makes of a plan: its size, or why it refuses, and what a partial plan leaves to
+/// floating point.
 json integer_report(const Model& model) {
-  json report{{"float_islands", float_islands(model.graph, *model.plan)}};
+  json report{{"float_islands", json::array()}};
+  for (const int node : float_islands(model.graph, *model.plan))
+    report["float_islands"].push_back(model.graph.nodes[std::size_t(node)].name);
   try {
     const IntegerProgram program = lower(model.graph, *model.plan);
     report["steps"] = program.steps.size();

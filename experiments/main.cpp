@@ -45,6 +45,7 @@ int run_program(int argc, char** argv) {
   global.threads = int(std::max(1u, std::thread::hardware_concurrency()));
   add_global_options(app, global);
   app.parse_complete_callback([&] {
+    check_global_options(global);
     try {
       select_kernels(global);
     } catch (const std::invalid_argument& error) {

@@ -1,9 +1,11 @@
 #include "experiments/options.h"
 
 #include <array>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "experiments/number_text.h"
+#include "quant/integer/planned_layers.h"
 #include "tensor/gemm.h"
 #include "tensor/kernels/integer_kernels.h"
 #include "tensor/kernels/kernels.h"
@@ -66,10 +68,18 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
          "Insist on an engine instead of taking the model's: float32, or of a quantised model fake-quant, "
          "which simulates it (its default), or int8, integers alone, for plans made with --full")
       ->check(CLI::IsMember({"float32", "fake-quant", "int8"}));
+  app.add_flag("--allow-float-islands", options.allow_float_islands,
+               "With --engine int8, take plans made without --full too: layers are integer products, what is "
+               "between them stays in floating point (info lists it)");
   app.add_option("--kernels", options.kernels,
                  "Insist on the executor's kernels (avx512, avx2, portable), or on the reference interpreter "
                  "(reference; or with these matrix products: packed, onednn, openblas, "
                  "ref); of int8: vnni, avx2, ref");
+}
+
+void check_global_options(const GlobalOptions& options) {
+  if (options.allow_float_islands && !in_integers(options))
+    throw CLI::ValidationError("--allow-float-islands", "goes with --engine int8");
 }
 
 void select_kernels(GlobalOptions& options) {
@@ -162,8 +172,19 @@ bool in_integers(const GlobalOptions& options) { return options.engine == "int8"
 
 void select_engine(const GlobalOptions& options, Model& model) {
   model.in_integers = model.plan && in_integers(options);
+  model.allow_float_islands = options.allow_float_islands;
   if (!options.engine.empty() && options.engine != model.engine())
     throw CLI::ValidationError("--engine", concat(options.engine, ": this model runs as ", model.engine()));
+}
+
+void report_islands(const GlobalOptions& options, const Model& model, json& result) {
+  if (!model.has_float_islands()) return;
+  const std::size_t islands = float_islands(model.graph, *model.plan).size(),
+                    products =
+                        quantizable_nodes(model.graph).size() + full_nodes(model.graph).size() - islands;
+  if (!options.quiet) std::printf("%zu nodes in integers, %zu in floating point\n", products, islands);
+  result["integer_nodes"] = products;
+  result["float_nodes"] = islands;
 }
 
 }  // namespace qhv

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,9 +17,10 @@ struct GlobalOptions {
   int threads = 1;  // main() sets the number of cores
   std::uint64_t seed = 0;
   bool quiet = false;
-  std::string json;     // file for the machine-readable result, or empty
-  std::string engine;   // forced engine, or empty
-  std::string kernels;  // of Runner, or empty; set by select_kernels
+  std::string json;                  // file for the machine-readable result, or empty
+  std::string engine;                // forced engine, or empty
+  bool allow_float_islands = false;  // whether int8 takes partial plans
+  std::string kernels;               // of Runner, or empty; set by select_kernels
 };
 
 /// What of the preprocessing was said on the command line; the rest comes from the model.
@@ -31,6 +33,8 @@ struct ImageOptions {
 };
 
 void add_global_options(CLI::App& app, GlobalOptions& options);
+/// Throws CLI::ValidationError for global options that do not go together.
+void check_global_options(const GlobalOptions& options);
 /// Makes what --kernels says the kernels in use. Throws std::invalid_argument, listing the known ones, for a
 /// name that is none of them or one that this CPU cannot execute.
 void select_kernels(GlobalOptions& options);
@@ -52,5 +56,8 @@ std::string preprocess_text(const Preprocess& preprocess);
 bool in_integers(const GlobalOptions& options);
 /// Makes the engine that --engine asks for the model's. Throws CLI::ValidationError if it has none such.
 void select_engine(const GlobalOptions& options, Model& model);
+/// Of a model that ran with float islands: says, unless quiet, how many nodes were computed in integers and
+/// how many in floating point, and adds both numbers to `result`.
+void report_islands(const GlobalOptions& options, const Model& model, nlohmann::json& result);
 
 }  // namespace qhv

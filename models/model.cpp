@@ -135,7 +135,8 @@ Model load_quantized(TensorFile file, const std::string& path, Model model, int 
   Graph unfolded = build_mobilevit(model.arch, model.classes, model.res, true);
   model.parameters = parameter_count(unfolded);
   model.graph = fold_batch_norm(std::move(unfolded));
-  model.in_integers = model.graph.bare = in_integers;
+  model.in_integers = in_integers;
+  model.graph.bare = in_integers && model.plan->full;
   read_quantized_weights(std::move(file), path, *model.plan, model.graph);
   return model;
 }

@@ -8,7 +8,8 @@
 //                        the plan in it, but for the scales of weights, which are tensors (plan_tensors.h)
 //
 // The two are told apart by the plan. In memory BatchNorm is folded, and a quantised model's weights are the
-// values of their codes; of one that is loaded to run in integers they stay codes, and its graph is bare.
+// values of their codes; of one with a full plan that is loaded to run in integers they stay codes, and its
+// graph is bare.
 // Errors are std::runtime_error that begin with the path.
 #pragma once
 
@@ -34,14 +35,17 @@ struct Model {
   std::vector<std::string> labels;  // names of the classes, or empty
 
   bool in_integers = false;  // whether a quantised model is run as it is, or simulated in floating point
-  std::string path = {};     // of the file that it comes from, or empty
+  bool allow_float_islands = false;  // whether that may leave to floating point what a partial plan does
+  std::string path = {};             // of the file that it comes from, or empty
 
+  /// Whether it runs in integers only as far as its plan goes.
+  bool has_float_islands() const { return in_integers && allow_float_islands && !plan->full; }
   /// "float32", "fake-quant" or "int8": what running the model means.
   const char* engine() const { return !plan ? "float32" : in_integers ? "int8" : "fake-quant"; }
 };
 
-/// `res`: input size; without it the one that the file remembers, or 256. `in_integers`: a quantised model is
-/// loaded for the integer engine alone, which takes less time and memory.
+/// `res`: input size; without it the one that the file remembers, or 256. `in_integers`: a model with
+/// a full plan is loaded for the integer engine alone, which takes less time and memory.
 Model load_model(const std::string& path, std::optional<int> res = std::nullopt, bool in_integers = false);
 
 /// The same for a file that is in memory; `path` opens the error messages.

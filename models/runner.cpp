@@ -2,16 +2,19 @@
 
 #include "quant/fake_quant.h"
 #include "quant/integer/lower.h"
+#include "quant/integer/partial_plan.h"
 
 namespace qhv {
 namespace {
 
 constexpr const char* kReference = "reference";
 
-/// A plan that the engine does not take is the fault of the file that it came with, if there is one.
-IntegerProgram lowered(const Model& model) {
+/// What `make` makes of the model's graph and plan. A plan that integer arithmetic does not take is the fault
+/// of the file that it came with, if there is one.
+template <typename Make>
+auto of_plan(const Model& model, Make make) {
   try {
-    return lower(model.graph, *model.plan);
+    return make(model.graph, *model.plan);
   } catch (const std::invalid_argument& error) {
     if (model.path.empty()) throw;
     file_error(model.path, error.what());
@@ -30,8 +33,16 @@ Program compile_model(const Model& model, const std::string& kernels) {
 Runner::Runner(const Model& model, std::int64_t batch, int streams, int threads, const std::string& kernels)
     : model_(model) {
   if (model.in_integers) {
-    integer_program_ = lowered(model);
     const IntegerKernels& table = kernels.empty() ? best_integer_kernels() : find_integer_kernels(kernels);
+    if (model.has_float_islands()) {
+      hooks_ = of_plan(model, [&](const Graph& graph, const QuantPlan& plan) {
+        return partial_plan_hooks(graph, plan, table);
+      });
+      products_ = table.name;
+      return;
+    }
+    integer_program_ =
+        of_plan(model, [](const Graph& graph, const QuantPlan& plan) { return lower(graph, plan); });
     for (int i = 0; i < streams; ++i) engines_.emplace_back(*integer_program_, batch, threads, table);
     return;
   }
@@ -46,7 +57,7 @@ Runner::Runner(const Model& model, std::int64_t batch, int streams, int threads,
 
 const char* Runner::kernels() const {
   if (integer_program_) return engines_.front().kernels().name;
-  return program_ ? program_->kernels->name : kReference;
+  return program_ ? program_->kernels->name : products_ ? products_ : kReference;
 }
 
 Tensor Runner::run(const Tensor& x, int stream, const std::function<void(std::size_t)>& after_step) {

@@ -1,7 +1,8 @@
 // How a model is run: compiled (nn/executor), a quantised one with its inputs rounded on the way, or in
 // integers (quant/integer) if it is said to be. Plans made with --full round more than the float executor has
 // steps for; simulated they run in the reference interpreter (nn/run.h), and so does everything but integers
-// when the kernels "reference" are asked for.
+// when the kernels "reference" are asked for. A partial plan whose float islands are allowed runs there
+// too, its layers in integers (quant/integer/partial_plan.h).
 #pragma once
 
 #include <deque>
@@ -39,7 +40,7 @@ class Runner {
   /// index of each of steps() when it is done.
   Tensor run(const Tensor& x, int stream = 0, const std::function<void(std::size_t)>& after_step = {});
 
-  /// "avx512", "avx2", "portable" or "reference"; in integers "vnni", "avx2" or "ref".
+  /// "avx512", "avx2", "portable" or "reference"; of integer products "vnni", "avx2" or "ref".
   const char* kernels() const;
   /// Whether the network was compiled; the interpreter has no steps, and its memory is not known.
   bool is_compiled() const { return program_ || integer_program_; }
@@ -50,7 +51,8 @@ class Runner {
 
  private:
   const Model& model_;
-  RunHooks hooks_;  // of the interpreter
+  RunHooks hooks_;                  // of the interpreter
+  const char* products_ = nullptr;  // the kernels' name, where it has hooks for integer products
   std::optional<Program> program_;
   std::deque<Executor> executors_;  // by stream
   std::optional<IntegerProgram> integer_program_;

@@ -68,8 +68,10 @@ Tensor run(const Graph& graph, const Tensor& x, const RunHooks& hooks) {
     for (const int input : node.inputs) inputs.push_back(&values[std::size_t(input)]);
     if (is_input) inputs.push_back(&x);
 
+    std::optional<Tensor> computed;
+    if (hooks.compute_node) computed = hooks.compute_node(i, inputs);
     std::vector<std::optional<Tensor>> replaced(node.inputs.size());
-    if (hooks.on_edge)
+    if (hooks.on_edge && !computed)
       for (std::size_t slot = 0; slot < replaced.size(); ++slot) {
         replaced[slot] = hooks.on_edge({i, int(slot)}, *inputs[slot]);
         if (!replaced[slot]) continue;
@@ -78,7 +80,7 @@ Tensor run(const Graph& graph, const Tensor& x, const RunHooks& hooks) {
         inputs[slot] = &*replaced[slot];
       }
 
-    values[std::size_t(i)] = run_node(graph, i, inputs);
+    values[std::size_t(i)] = computed ? std::move(*computed) : run_node(graph, i, inputs);
     if (hooks.on_node) hooks.on_node(i, inputs, values[std::size_t(i)]);
     for (const int input : node.inputs)
       if (last[std::size_t(input)] == i) values[std::size_t(input)] = Tensor();

@@ -19,8 +19,11 @@ struct Edge {
 };
 
 struct RunHooks {
-  /// Called with every input of every node before the node runs. A returned tensor of the same shape is what
-  /// this node reads instead; other readers of the same value are not touched.
+  /// Called before every node with the inputs that it would read. What it returns is the node's output: its
+  /// operator does not run then, and on_edge is not called for it.
+  std::function<std::optional<Tensor>(int node, std::span<const Tensor* const> inputs)> compute_node = {};
+  /// Called with every input of every other node before the node runs. A returned tensor of the same shape is
+  /// what this node reads instead; other readers of the same value are not touched.
   std::function<std::optional<Tensor>(Edge, const Tensor&)> on_edge = {};
   /// Called after every node with the inputs that it read and what it put out.
   std::function<void(int node, std::span<const Tensor* const> inputs, const Tensor& output)> on_node = {};

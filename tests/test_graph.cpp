@@ -322,6 +322,34 @@ TEST_CASE("run: a replacement reaches only its own reader, and on_node sees what
   CHECK(read == "1 10 ");
 }
 
+TEST_CASE("run: a node that is computed by the caller neither runs nor reads what on_edge would give it") {
+  Graph graph;
+  const Value x = input(graph, {1, 1, 2});
+  const Value a = relu(x, "a"), sum = add(a, a, "sum");
+  relu(sum, "out");
+  std::vector<int> edges;
+  std::string read;
+  RunHooks hooks;
+  hooks.compute_node = [&](int node, std::span<const Tensor* const> inputs) -> std::optional<Tensor> {
+    if (node != sum.node) return std::nullopt;
+    for (const Tensor* in : inputs) read += concat(in->values()[0], ' ');
+    return Tensor({1, 1, 1, 2}, {-5, 7});
+  };
+  hooks.on_edge = [&](Edge edge, const Tensor&) -> std::optional<Tensor> {
+    edges.push_back(edge.node);
+    return std::nullopt;
+  };
+  Tensor seen;
+  hooks.on_node = [&](int node, std::span<const Tensor* const>, const Tensor& output) {
+    if (node == sum.node) seen = output;
+  };
+  const Tensor y = run(graph, Tensor({1, 1, 1, 2}, {1, 2}), hooks);
+  CHECK(difference(y, Tensor({1, 1, 1, 2}, {0, 7}), 0) == "");
+  CHECK(difference(seen, Tensor({1, 1, 1, 2}, {-5, 7}), 0) == "");
+  CHECK((edges == std::vector{a.node, 3}));
+  CHECK(read == "1 1 ");
+}
+
 TEST_CASE("run: a replacement of another shape is an error") {
   RunHooks hooks;
   hooks.on_edge = [](Edge, const Tensor&) { return std::optional<Tensor>(Tensor({1})); };

@@ -140,11 +140,44 @@ TEST_CASE("program: a full plan runs in integers, by the kernels asked for; othe
   for (const char* command :
        {"eval partial.safetensors --data val", "classify partial.safetensors val/a/0.bmp",
         "bench partial.safetensors --runs 1"})
-    w.fails(concat("--engine int8 ", command),
-            {"partial.safetensors: [integer engine] silu stem.act", "quantise with --full"});
+    w.fails(concat("--engine int8 ", command), {"partial.safetensors: [integer engine] silu stem.act",
+                                                "quantise with --full", "--allow-float-islands"});
   w.fails("--engine int8 --kernels portable eval full.safetensors --data val",
           {"no integer kernels \"portable\""});
   w.is_wrong_usage("--engine int8 eval model.safetensors --data val --res 64", "this model runs as float32");
+}
+
+TEST_CASE("program: a partial plan runs in integers with float islands where they are allowed") {
+  const Workplace& w = workplace();
+  REQUIRE(w.run("quantize model.safetensors --calib val --images 5 --res 64 --method minmax --out islands.st")
+              .code == 0);
+  const std::string allowed = "--engine int8 --allow-float-islands ";
+  const json info = w.result("info islands.st").at("integer_engine");
+  const json eval = w.result(allowed + "eval islands.st --data val --against islands.st");
+  CHECK(eval.at("engine") == "int8");
+  CHECK(eval.at("integer_nodes") == w.result("info islands.st").at("layers").size() / 2);
+  CHECK(eval.at("float_nodes") == info.at("float_islands").size());
+  CHECK(eval.at("against").at("agreement") == 1.0);
+  const std::string counts = concat(eval.at("integer_nodes").get<int>(), " nodes in integers, ",
+                                    eval.at("float_nodes").get<int>(), " in floating point\n");
+  for (const char* command :
+       {"eval islands.st --data val", "classify islands.st val/a/0.bmp", "bench islands.st --runs 1"}) {
+    CAPTURE(command);
+    const std::string out = w.run(allowed + command).out;
+    CHECK(out.find(counts) != std::string::npos);
+    CHECK(out.find(counts) == out.rfind(counts));
+    CHECK(w.run(concat(allowed, "--quiet ", command)).out.empty());
+  }
+  w.is_wrong_usage("--allow-float-islands eval islands.st --data val", "goes with --engine int8");
+  w.is_wrong_usage("--allow-float-islands --engine fake-quant eval islands.st --data val",
+                   "goes with --engine int8");
+
+  REQUIRE(
+      w.run("quantize model.safetensors --calib val --images 5 --res 64 --method minmax --full --out f.st")
+          .code == 0);
+  const json full = w.result("--engine int8 classify f.st val/a/0.bmp");
+  CHECK(w.result(allowed + "classify f.st val/a/0.bmp") == full);
+  CHECK(!full.contains("float_nodes"));
 }
 
 TEST_CASE("program: eval tells how far two models' answers are apart") {

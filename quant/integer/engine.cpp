@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "quant/integer/attend_codes.h"
+#include "quant/integer/products.h"
 #include "quant/integer/round_up.h"
 #include "quant/integer/store.h"
 #include "tensor/vectorize.h"
@@ -19,8 +20,6 @@ constexpr std::int64_t kStretch = 64;  // rows of which moments are added up
 std::int64_t block_rows(std::int64_t columns) {
   return std::max<std::int64_t>(kTile, kBlockSums / columns / kTile * kTile);
 }
-
-std::int64_t sums_stride(const MultiplyCodes& op) { return op.weights.panels * kPanelColumns; }
 
 /// Bytes of scratch memory for blocks of sums, [rows][stride], and storing them.
 std::int64_t block_scratch(std::int64_t rows, std::int64_t stride) {
@@ -158,30 +157,9 @@ struct IntegerEngine::Run {
   }
 
   void operator()(const MultiplyCodes& op) const {
-    const std::int64_t stride = sums_stride(op);
-    by_blocks(op.rows, stride,
+    by_blocks(op.rows, sums_stride(op),
               [&](std::int64_t image, std::int64_t first, std::int64_t count, std::int32_t* sums) {
-                const IntegerGemmTask task{.src = src(image),
-                                           .src_stride = op.src_stride,
-                                           .src_rows = op.src_rows.empty() ? nullptr : op.src_rows.data(),
-                                           .segments = op.weights.segments,
-                                           .segment_stride = op.segment_stride,
-                                           .segment_quads = op.weights.segment_quads,
-                                           .weights = op.weights.data.data(),
-                                           .panels = op.weights.panels,
-                                           .sums = sums,
-                                           .sums_stride = stride};
-                kernels.gemm(task, first, first + count);
-                if (op.weight_zero.empty()) return;
-                for (std::int64_t row = first; row < first + count; ++row) {
-                  const std::uint8_t* x =
-                      task.src + (task.src_rows ? std::int64_t(task.src_rows[row]) : row * task.src_stride);
-                  std::int32_t codes = 0;
-                  for (std::int64_t s = 0; s < task.segments; ++s)
-                    codes += kernels.row_sum(x + s * task.segment_stride, op.segment_size);
-                  kernels.subtract_zeros(sums + (row - first) * stride, op.weights.columns, codes,
-                                         op.weight_zero.data(), nullptr);
-                }
+                sum_rows(kernels, op, src(image), first, count, sums);
               });
   }
 
@@ -190,15 +168,7 @@ struct IntegerEngine::Run {
     pool.run(batch * op.out_height, [&](std::int64_t item, int thread) {
       const std::int64_t image = item / op.out_height, y = item % op.out_height;
       const Block b = block(thread, most, op.channels);
-      const IntegerDepthwiseTask task{.src = src(image),
-                                      .zero = op.zero.data(),
-                                      .weights = op.weights.data(),
-                                      .weight_zero = op.weight_zero.empty() ? nullptr : op.weight_zero.data(),
-                                      .height = op.height,
-                                      .width = op.width,
-                                      .channels = op.channels,
-                                      .out_width = op.out_width,
-                                      .stride = op.stride};
+      const IntegerDepthwiseTask task = depthwise_task(op, src(image));
       for (std::int64_t x = 0; x < op.out_width; x += most) {
         const std::int64_t count = std::min(most, op.out_width - x);
         kernels.depthwise(task, y, x, x + count, b.sums);

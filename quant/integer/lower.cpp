@@ -8,6 +8,7 @@
 #include "nn/shapes.h"
 #include "quant/integer/columns.h"
 #include "quant/integer/lower_attention.h"
+#include "quant/integer/products.h"
 #include "quant/integer/round_up.h"
 #include "quant/integer/weight_codes.h"
 
@@ -53,8 +54,8 @@ class Lowering {
   }
 
   void operator()(const Conv2d& op) {
+    require_kernel(graph_, readers_, current_);
     if (is_depthwise(node())) return depthwise(op);
-    if (op.geometry.groups != 1) readers_.unsupported(current_, "has groups that are no channels");
     convolve(op.in, op.geometry, op.bias);
   }
   void operator()(const Linear& op) { convolve(op.in, {}, op.bias); }
@@ -215,30 +216,16 @@ class Lowering {
     const Form& x = bytes(0);
     const bool pointwise = g.kernel == 1 && g.stride == 1 && g.pad == 0;
     const auto from = std::size_t(input());
-    const std::int64_t height = height_[from], width = width_[from], kernel = g.kernel;
+    const std::int64_t height = height_[from], width = width_[from];
     if (!pointwise && (patch_[from] || x.stride != in))
       readers_.unsupported(current_, "has a window over tokens or a part of a joined map");
     const WeightCodes w = weight_codes(graph_, readers_, current_);
-    MultiplyCodes step{.weights = pack_int8(w.codes, w.columns(), pointwise ? 1 : kernel),
-                       .weight_zero = w.zeros(),
-                       .rows = readers_.rows(current_),
-                       .src_stride = x.stride,
-                       .src_size = height * width * x.stride,
-                       .segment_size = pointwise ? in : kernel * in};
     if (pointwise && readers_.rows(current_) != readers_.rows(input()))
       readers_.unsupported(current_, "changes the number of rows");
     int src = x.buffer;
-    if (!pointwise) {
-      const std::int64_t padded_width = width + 2 * g.pad;
-      if (g.pad && !std::holds_alternative<Input>(graph_.nodes[from].op))
-        src = padded(x, height, width, g.pad);
-      step.src_size = (height + 2 * g.pad) * padded_width * in;
-      step.segment_stride = padded_width * in;
-      const std::int64_t out_height = conv_extent(height, g), out_width = conv_extent(width, g);
-      for (std::int64_t oy = 0; oy < out_height; ++oy)
-        for (std::int64_t ox = 0; ox < out_width; ++ox)
-          step.src_rows.push_back(std::int32_t((oy * g.stride * padded_width + ox * g.stride) * in));
-    }
+    if (g.pad && !std::holds_alternative<Input>(graph_.nodes[from].op)) src = padded(x, height, width, g.pad);
+    MultiplyCodes step = pointwise ? multiply_rows(w, readers_.rows(current_), x.stride)
+                                   : multiply_windows(w, in, g, height, width);
     const auto meaning = product_columns(readers_, current_, w, x.encoding, bias ? &param(1) : nullptr);
     emit(std::move(step), {src}, meaning, macs_[std::size_t(current_)]);
   }
@@ -257,37 +244,13 @@ class Lowering {
 
   void depthwise(const Conv2d& op) {
     const ConvGeometry& g = op.geometry;
-    if (g.kernel != 3 || g.pad != 1 || (g.stride != 1 && g.stride != 2))
-      readers_.unsupported(current_, concat("has kernel ", g.kernel, ", stride ", g.stride, ", pad ", g.pad));
     const Form x = bytes(0);
     if (x.stride != op.in) readers_.unsupported(current_, "reads a part of a joined map");
     const WeightCodes w = weight_codes(graph_, readers_, current_);
     const auto from = std::size_t(input());
-    DepthwiseCodes step{.weights = std::vector<std::int8_t>(std::size_t(9 * op.in), 0),
-                        .weight_zero = w.zeros(),
-                        .zero = {x.encoding.zero.begin(), x.encoding.zero.end()},
-                        .channels = op.in,
-                        .height = height_[from],
-                        .width = width_[from],
-                        .out_height = conv_extent(height_[from], g),
-                        .out_width = conv_extent(width_[from], g),
-                        .stride = g.stride};
-    // Of its one input channel.
-    const std::vector<float>& equalization = readers_.layer(current_).equalization;
-    const double factor = equalization.empty() ? 1 : double(equalization[0]);
-    std::vector<Column> columns;
-    for (std::int64_t c = 0; c < op.in; ++c) {
-      const auto i = std::size_t(c);
-      Column column{x.encoding.scale[i] * w.scale[i] / factor, op.bias ? double(param(1)[c]) : 0};
-      for (std::int64_t k = 0; k < 9; ++k) {
-        const std::int32_t q = w.codes[std::size_t(c * 9 + k)];
-        step.weights[std::size_t(k * op.in + c)] = std::int8_t(q);
-        column.center += std::int64_t(x.encoding.zero[i]) * (q - w.zero[i]);
-        column.largest += 255 * (std::abs(double(q)) + std::abs(double(w.zero[i])));
-      }
-      columns.push_back(column);
-    }
-    emit(std::move(step), {x.buffer}, columns, macs_[std::size_t(current_)]);
+    const auto columns = depthwise_columns(readers_, current_, w, x.encoding, op.bias ? &param(1) : nullptr);
+    emit(multiply_depthwise(w, x.encoding, g, height_[from], width_[from]), {x.buffer}, columns,
+         macs_[std::size_t(current_)]);
   }
 
   void normalize(std::int64_t channels, double eps, bool by_row) {
@@ -395,6 +358,10 @@ class Lowering {
 }  // namespace
 
 IntegerProgram lower(const Graph& graph, const QuantPlan& plan, std::vector<StoredInput>* inputs) {
+  if (const std::vector<int> islands = float_islands(graph, plan); !islands.empty())
+    PlannedLayers(graph, plan)
+        .unsupported(islands.front(),
+                     "is left to floating point: quantise with --full, or run with --allow-float-islands");
   return Lowering(graph, plan).run(inputs);
 }
 

@@ -3,17 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "quant/integer/products.h"
+
 namespace qhv {
 namespace {
 
 constexpr double kLargestProduct = 255 * 255;
-
-/// Sums of products over the tokens, with either factor's zero point: no part of them leaves 32 bits.
-void require_sums_fit(const Readers& readers, int node, std::int64_t tokens) {
-  constexpr double kLargestSum = kLargestProduct + 2 * 255 * 128;
-  if (kLargestSum * double(tokens) >= 0x1p31)
-    readers.unsupported(node, concat("sums ", tokens, " products, which could overflow 32 bits"));
-}
 
 std::array<std::uint16_t, 256> exponents(double scale) {
   std::array<std::uint16_t, 256> e{};

@@ -46,8 +46,8 @@ struct PadCodes {
 struct MultiplyCodes {
   PackedInt8 weights = {};
   std::vector<std::int32_t> weight_zero = {};
-  std::int64_t rows = 0, src_stride = 0, src_size = 0;  // in codes; src_size: of an image
-  std::vector<std::int32_t> src_rows = {};              // or none: rows follow each other
+  std::int64_t rows = 0, src_stride = 0;    // in codes
+  std::vector<std::int32_t> src_rows = {};  // or none: rows follow each other
   std::int64_t segment_stride = 0, segment_size = 0;
 };
 

@@ -2,55 +2,17 @@
 
 #include <algorithm>
 
-#include "nn/shapes.h"
-
 namespace qhv {
-namespace {
-
-constexpr const char* kWhere = "integer engine";
-
-int channel_axis(const Shape& shape) { return shape.size() == 3 ? 2 : 1; }
-
-}  // namespace
 
 Readers::Readers(const Graph& graph, const QuantPlan& plan, std::vector<Buffer>& buffers)
-    : graph_(graph),
-      plan_(plan),
+    : PlannedLayers(graph, plan),
       buffers_(buffers),
-      shapes_(infer_shapes(graph)),
       readers_(graph.nodes.size()),
-      layer_of_(graph.nodes.size(), -1),
       group_of_(graph.nodes.size(), -1) {
   for (std::size_t i = 0; i < graph.nodes.size(); ++i)
     for (std::size_t slot = 0; slot < graph.nodes[i].inputs.size(); ++slot)
       readers_[std::size_t(graph.nodes[i].inputs[slot])].push_back({int(i), int(slot)});
-  for (std::size_t i = 0; i < plan.layers.size(); ++i)
-    layer_of_[std::size_t(find_node(graph, plan.layers[i].node))] = int(i);
   find_attention();
-}
-
-void Readers::unsupported(int node, const std::string& why) const {
-  const Node& n = graph_.nodes[std::size_t(node)];
-  fail(kWhere, concat(op_name(n.op), ' ', n.name, ' ', why));
-}
-
-std::string Readers::where(int node) const {
-  return concat(kWhere, ": ", graph_.nodes[std::size_t(node)].name);
-}
-
-const LayerPlan& Readers::layer(int node) const {
-  const int index = layer_of_[std::size_t(node)];
-  if (index < 0) unsupported(node, "has no plan: quantise with --full");
-  return plan_.layers[std::size_t(index)];
-}
-
-std::int64_t Readers::channels(int node) const {
-  const Shape& shape = shapes_[std::size_t(node)];
-  return shape[std::size_t(channel_axis(shape))];
-}
-
-std::int64_t Readers::rows(int node) const {
-  return element_count(shapes_[std::size_t(node)]) / channels(node);
 }
 
 int Readers::only_reader(int node) const {
@@ -61,26 +23,6 @@ int Readers::only_reader(int node) const {
 const AttentionGroup* Readers::attention(int node) const {
   const auto group = groups_.find(node);
   return group == groups_.end() ? nullptr : &group->second;
-}
-
-Encoding Readers::encoding(Edge edge, std::int64_t columns) const {
-  const Node& node = graph_.nodes[std::size_t(edge.node)];
-  const Quantizer& quantizer = layer(edge.node).inputs[std::size_t(edge.slot)].quantizer;
-  const auto* q = std::get_if<QParams>(&quantizer);
-  if (!q)
-    unsupported(edge.node, concat("reads input ", edge.slot, " with a ", scheme_name(quantizer),
-                                  " quantiser, which has no integer arithmetic here"));
-  // Heads and channels are axis 1 of four; rows of tokens end in their channels.
-  const Shape& shape = shapes_[std::size_t(node.inputs[std::size_t(edge.slot)])];
-  if (q->axis >= 0 && q->axis != channel_axis(shape))
-    unsupported(edge.node, concat("has parameters for axis ", q->axis, " of ", shape));
-  return encoding_of(*q, columns, concat(where(edge.node), ", input ", edge.slot));
-}
-
-Encoding Readers::byte_encoding(Edge edge, std::int64_t columns) const {
-  Encoding e = encoding(edge, columns);
-  if (e.type != CodeType::kU8) unsupported(edge.node, concat("reads input ", edge.slot, " with 16 bits"));
-  return e;
 }
 
 void Readers::add_group(AttentionGroup group, int last) {
@@ -146,7 +88,7 @@ void Readers::follow(std::vector<Form>& result, int node, Edge reader) {
     return;
   }
   if (std::holds_alternative<Concat>(op)) {
-    if (channel_axis(shapes_[std::size_t(reader.node)]) != std::get<Concat>(op).axis)
+    if (channel_axis(reader.node) != std::get<Concat>(op).axis)
       unsupported(reader.node, "joins another axis than channels");
     std::int64_t first = 0;
     const std::vector<int>& parts = graph_.nodes[std::size_t(reader.node)].inputs;
@@ -177,15 +119,6 @@ std::vector<StoredInput> Readers::inputs() const {
   std::vector<StoredInput> result;
   for (const auto& [edge, form] : inputs_) result.push_back({{edge.first, edge.second}, form});
   return result;
-}
-
-std::vector<std::string> float_islands(const Graph& graph, const QuantPlan& plan) {
-  std::vector<std::string> names;
-  for (const int node : full_nodes(graph)) {
-    const std::string& name = graph.nodes[std::size_t(node)].name;
-    if (std::ranges::find(plan.layers, name, &LayerPlan::node) == plan.layers.end()) names.push_back(name);
-  }
-  return names;
 }
 
 }  // namespace qhv

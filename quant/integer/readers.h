@@ -8,9 +8,7 @@
 
 #include "nn/executor/attention_pattern.h"
 #include "nn/executor/buffers.h"
-#include "nn/run.h"
-#include "quant/integer/encoding.h"
-#include "quant/plan.h"
+#include "quant/integer/planned_layers.h"
 
 namespace qhv {
 
@@ -33,7 +31,7 @@ struct StoredInput {
   Form form;
 };
 
-class Readers {
+class Readers : public PlannedLayers {
  public:
   /// Buffers are appended to `buffers`; all arguments must outlive it. Throws std::invalid_argument
   /// "[integer engine] ...", naming the node, for quantisers without integer arithmetic.
@@ -48,15 +46,6 @@ class Readers {
   /// All inputs that were found.
   std::vector<StoredInput> inputs() const;
 
-  /// The encoding of an input as its node reads it. `columns`: of a row, or heads.
-  Encoding encoding(Edge edge, std::int64_t columns) const;
-  /// The same of a node that has arithmetic for bytes alone.
-  Encoding byte_encoding(Edge edge, std::int64_t columns) const;
-
-  /// Rows (pixels or tokens) and channels of a node's output.
-  std::int64_t rows(int node) const;
-  std::int64_t channels(int node) const;
-
   /// The only reader of a node, or -1.
   int only_reader(int node) const;
 
@@ -64,30 +53,18 @@ class Readers {
   const AttentionGroup* attention(int node) const;
   bool is_inside(int node) const { return group_of_[std::size_t(node)] >= 0; }
 
-  const LayerPlan& layer(int node) const;
-
-  /// What opens an error message about the node.
-  std::string where(int node) const;
-  [[noreturn]] void unsupported(int node, const std::string& why) const;
-
  private:
   void find_attention();
   void add_group(AttentionGroup group, int last);
   void add_form(std::vector<Form>& forms, int node, Encoding encoding, Edge edge);
   void follow(std::vector<Form>& forms, int node, Edge reader);
 
-  const Graph& graph_;
-  const QuantPlan& plan_;
   std::vector<Buffer>& buffers_;
-  std::vector<Shape> shapes_;
   std::vector<std::vector<Edge>> readers_;
-  std::vector<int> layer_of_, group_of_;  // or -1
+  std::vector<int> group_of_;             // or -1
   std::map<int, AttentionGroup> groups_;  // by last node
   std::map<int, std::vector<Form>> forms_;
   std::map<std::pair<int, int>, Form> inputs_;  // by edge
 };
-
-/// Nodes that compute in floating point under this plan, because it says nothing of them.
-std::vector<std::string> float_islands(const Graph& graph, const QuantPlan& plan);
 
 }  // namespace qhv

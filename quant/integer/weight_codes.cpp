@@ -10,12 +10,12 @@ namespace qhv {
 namespace {
 
 /// The scale of the input behind equalization, which all channels share.
-double input_scale(const Readers& readers, int node, const Encoding& x) {
-  const std::vector<float>& a = readers.layer(node).equalization;
+double input_scale(const PlannedLayers& layers, int node, const Encoding& x) {
+  const std::vector<float>& a = layers.layer(node).equalization;
   const auto scale = [&](std::size_t c) { return a.empty() ? x.scale[c] : x.scale[c] / double(a[c]); };
   for (std::size_t c = 1; c < x.scale.size(); ++c)
     if (std::abs(scale(c) - scale(0)) > 1e-6 * scale(0))
-      readers.unsupported(node, "reads channels of different scales without equalization");
+      layers.unsupported(node, "reads channels of different scales without equalization");
   return scale(0);
 }
 
@@ -98,12 +98,12 @@ TensorI8 to_bytes(const RawTensor& raw, const QParams& q) {
   return all ? std::move(bytes) : TensorI8();
 }
 
-WeightCodes weight_codes(const Graph& graph, const Readers& readers, int node) {
+WeightCodes weight_codes(const Graph& graph, const PlannedLayers& layers, int node) {
   const Param& weight = graph.params[std::size_t(graph.nodes[std::size_t(node)].params[0])];
-  const LayerPlan& layer = readers.layer(node);
+  const LayerPlan& layer = layers.layer(node);
   const QParams& q = uniform(layer.weight->quantizer, "integer engine");
-  if (q.axis > 0) readers.unsupported(node, "has weights with parameters by another axis than outputs");
-  if (!fit_bytes(q)) readers.unsupported(node, concat("has weight codes ", q.qmin, " .. ", q.qmax));
+  if (q.axis > 0) layers.unsupported(node, "has weights with parameters by another axis than outputs");
+  if (!fit_bytes(q)) layers.unsupported(node, concat("has weight codes ", q.qmin, " .. ", q.qmax));
   TensorI8 made;
   if (weight.codes.size() == 0)
     made = to_bytes(quantize(multiply_channels(weight.value, layer.equalization), q), q);
@@ -124,9 +124,9 @@ std::vector<std::int32_t> WeightCodes::zeros() const {
   return any ? zero : std::vector<std::int32_t>();
 }
 
-std::vector<Column> product_columns(const Readers& readers, int node, const WeightCodes& w, const Encoding& x,
-                                    const Tensor* bias) {
-  const double s = input_scale(readers, node, x), least = *std::ranges::min_element(w.scale);
+std::vector<Column> product_columns(const PlannedLayers& layers, int node, const WeightCodes& w,
+                                    const Encoding& x, const Tensor* bias) {
+  const double s = input_scale(layers, node, x), least = *std::ranges::min_element(w.scale);
   const std::int64_t depth = w.depth(), channels = x.columns();
   std::vector<Column> columns;
   for (std::int64_t n = 0; n < w.columns(); ++n) {
@@ -138,9 +138,29 @@ std::vector<Column> product_columns(const Readers& readers, int node, const Weig
     column.center = sums.center;
     column.largest = 255 * (double(sums.magnitude) + double(depth) * std::abs(w.zero[i]));
     if (column.largest >= 0x1p31)
-      readers.unsupported(node, concat("sums ", depth, " products, which could overflow 32 bits"));
+      layers.unsupported(node, concat("sums ", depth, " products, which could overflow 32 bits"));
     // A channel without weights has any scale: its sums are their center.
     if (sums.distance == 0) column.unit = s * least;
+    columns.push_back(column);
+  }
+  return columns;
+}
+
+std::vector<Column> depthwise_columns(const PlannedLayers& layers, int node, const WeightCodes& w,
+                                      const Encoding& x, const Tensor* bias) {
+  // Of its one input channel.
+  const std::vector<float>& equalization = layers.layer(node).equalization;
+  const double factor = equalization.empty() ? 1 : double(equalization[0]);
+  const std::int64_t taps = w.depth();
+  std::vector<Column> columns;
+  for (std::int64_t c = 0; c < w.columns(); ++c) {
+    const auto i = std::size_t(c);
+    Column column{x.scale[i] * w.scale[i] / factor, bias ? double((*bias)[c]) : 0};
+    for (std::int64_t k = 0; k < taps; ++k) {
+      const std::int32_t q = w.codes[std::size_t(c * taps + k)];
+      column.center += std::int64_t(x.zero[i]) * (q - w.zero[i]);
+      column.largest += 255 * (std::abs(double(q)) + std::abs(double(w.zero[i])));
+    }
     columns.push_back(column);
   }
   return columns;

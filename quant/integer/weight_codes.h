@@ -28,11 +28,15 @@ struct WeightCodes {
 };
 
 /// From the parameter's codes if it has any, otherwise from its value.
-WeightCodes weight_codes(const Graph& graph, const Readers& readers, int node);
+WeightCodes weight_codes(const Graph& graph, const PlannedLayers& layers, int node);
 
 /// What sums of products with codes of x mean; `bias` may be null. Throws std::invalid_argument for sums that
 /// could overflow 32 bits, and for channels of different scales that no equalization explains.
-std::vector<Column> product_columns(const Readers& readers, int node, const WeightCodes& w, const Encoding& x,
-                                    const Tensor* bias);
+std::vector<Column> product_columns(const PlannedLayers& layers, int node, const WeightCodes& w,
+                                    const Encoding& x, const Tensor* bias);
+
+/// The same of a depthwise convolution, whose input channels may have any scales.
+std::vector<Column> depthwise_columns(const PlannedLayers& layers, int node, const WeightCodes& w,
+                                      const Encoding& x, const Tensor* bias);
 
 }  // namespace qhv
