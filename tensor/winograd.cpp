@@ -11,23 +11,27 @@
 namespace qhv {
 namespace {
 
-constexpr std::int64_t kLeastTiles = 4, kBlockTiles = 32;
+constexpr std::int64_t kLeastTiles = 4;
+constexpr std::int64_t kBlockTiles = 32;  // whose windows and products fit second-level caches
 
 std::int64_t tiles_of(std::int64_t height, std::int64_t width) {
   return (height + 3) / 4 * ((width + 3) / 4);
 }
 
-/// All tiles of so many maps, in blocks of at most kBlockTiles and of about the same size.
-std::vector<WinogradTiles> blocks_of(std::int64_t maps, std::int64_t height, std::int64_t width) {
-  const std::int64_t tiles = maps * tiles_of(height, width), count = (tiles + kBlockTiles - 1) / kBlockTiles;
-  std::vector<WinogradTiles> blocks;
-  for (std::int64_t i = 0; i < count; ++i)
-    blocks.push_back({i * tiles / count, (i + 1) * tiles / count, height, width});
-  return blocks;
-}
-std::int64_t largest_block(std::int64_t maps, std::int64_t height, std::int64_t width) {
-  return std::min(maps * tiles_of(height, width), kBlockTiles);
-}
+/// The tiles of so many maps, in blocks of at most kBlockTiles and of about the same size.
+struct Blocks {
+  std::int64_t tiles, count, height, width;
+
+  Blocks(std::int64_t maps, std::int64_t height, std::int64_t width)
+      : tiles(maps * tiles_of(height, width)),
+        count((tiles + kBlockTiles - 1) / kBlockTiles),
+        height(height),
+        width(width) {}
+  std::int64_t largest() const { return std::min(tiles, kBlockTiles); }
+  WinogradTiles operator[](std::int64_t i) const {
+    return {i * tiles / count, (i + 1) * tiles / count, height, width};
+  }
+};
 
 /// Maps [maps, channels, area] with their channels last.
 AlignedFloats channels_last(const FloatKernels& kernels, const Tensor& x) {
@@ -131,13 +135,15 @@ WinogradConv winograd_conv(const FloatKernels& kernels, const Tensor& weight, co
 }
 
 std::int64_t winograd_scratch(const WinogradConv& op, std::int64_t maps) {
-  return kWinogradPositions * largest_block(maps, op.height, op.width) * (op.channels + op.bias.size());
+  return kWinogradPositions * Blocks(maps, op.height, op.width).largest() * (op.channels + op.bias.size());
 }
 
 void convolve(const WinogradConv& op, const FloatKernels& kernels, ThreadPool& pool, std::int64_t maps,
               const float* src, float* dst, float* scratch) {
   const std::int64_t out = op.bias.size();
-  for (const WinogradTiles& block : blocks_of(maps, op.height, op.width)) {
+  const Blocks blocks(maps, op.height, op.width);
+  for (std::int64_t b = 0; b < blocks.count; ++b) {
+    const WinogradTiles block = blocks[b];
     const std::int64_t tiles = block.end - block.begin,
                        pieces = std::min<std::int64_t>(tiles, 4 * pool.threads());
     float *windows = scratch, *products = scratch + kWinogradPositions * tiles * op.channels;
@@ -187,12 +193,13 @@ void winograd_backward_input(const Tensor& dy, const Tensor& w, Tensor& dx, cons
 // y = A^T (u * v) A has the gradients du = v * (A dy A^T), summed over tiles, and dg = G^T du G.
 void winograd_backward_weight(const Tensor& dy, const Tensor& x, Tensor& dw, const ConvSizes& s) {
   const FloatKernels& kernels = best_float_kernels();
-  const std::int64_t out = s.group_out, count = out * s.channels,
-                     largest = largest_block(s.batch, s.height, s.width);
+  const std::int64_t out = s.group_out, count = out * s.channels;
+  const Blocks blocks(s.batch, s.height, s.width);
   const AlignedFloats maps = channels_last(kernels, x), gradient_maps = channels_last(kernels, dy);
-  AlignedFloats windows(kWinogradPositions * largest * s.channels),
-      gradients(kWinogradPositions * largest * out), du(kWinogradPositions * count);
-  for (WinogradTiles block : blocks_of(s.batch, s.height, s.width)) {
+  AlignedFloats windows(kWinogradPositions * blocks.largest() * s.channels),
+      gradients(kWinogradPositions * blocks.largest() * out), du(kWinogradPositions * count);
+  for (std::int64_t b = 0; b < blocks.count; ++b) {
+    WinogradTiles block = blocks[b];
     const std::int64_t tiles = block.end - block.begin;
     block.channels = s.channels;
     block.plane = tiles * s.channels;
