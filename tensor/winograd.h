@@ -1,8 +1,9 @@
 // 3x3 convolutions in tiles of 4x4 outputs, F(4x4, 3x3) of Winograd's (Lavin and Gray, arXiv 1509.09308,
 // section 4): 36 multiplications for each tile, input and output channel instead of 144.
 //
-//   y = A^T ((G g G^T) * (B^T d B)) A      of a window d [6, 6] and a filter g [3, 3], * being element by
-//   element
+//   y = A^T ((G g G^T) * (B^T d B)) A
+//
+// for a window d [6, 6] and a filter g [3, 3]; * multiplies element by element.
 //
 // The line of six stands for the values of polynomials at 0, +-sqrt(1/2), +-sqrt(2) and infinity. These
 // points keep rounding within about twice that of the direct sum; the usual ones, 0, +-1 and +-2, make it

@@ -1,15 +1,14 @@
-// A part of simd.h: the transforms around the products of Winograd convolutions (winograd.h), with the points
-// 0,
-// +-a, +-b and infinity, a^2 being 1/2 and b^2 being 2.
+// A part of simd.h: the transforms around the products of Winograd convolutions (winograd.h). Lines of six
+// belong to the points 0, a, -a, b, -b and infinity, a^2 being 1/2 and b^2 being 2.
 #pragma once
 
 #include "tensor/kernels/simd_vector.h"
 
 constexpr float kSmallPoint = 0.707106781f, kLargePoint = 1.41421356f;
 
-/// B^T d for six elements `step` apart, in place: at the point p, the others' polynomial, which is
-/// (x^2 - 1/2) (x^2 - 2) = x^4 - 5/2 x^2 + 1 at 0, that times x at infinity, (x + a) x (x^2 - 2) at a, and so
-/// on.
+/// B^T d for six elements kStep apart, in place. A row of B^T is the polynomial that is 0 at all other
+/// points: (x^2 - 1/2) (x^2 - 2) = x^4 - 5/2 x^2 + 1 at 0, x (x + a) (x^2 - 2) at a; x times the first at
+/// infinity.
 template <int kStep>
 inline void transform_window_line(Vector* d) {
   Vector &d0 = d[0], &d1 = d[kStep], &d2 = d[2 * kStep], &d3 = d[3 * kStep], &d4 = d[4 * kStep],
