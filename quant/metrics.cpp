@@ -3,16 +3,28 @@
 #include <cmath>
 #include <limits>
 
+#include "tensor/vectorize.h"
+
 namespace qhv {
+namespace {
+
+QHV_VECTORIZE double squares(const real* x, std::int64_t count) {
+  return sum(count, [&](std::int64_t i) { return double(x[i]) * double(x[i]); });
+}
+QHV_VECTORIZE double squared_differences(const real* x, const real* y, std::int64_t count) {
+  return sum(count, [&](std::int64_t i) {
+    const double error = double(x[i]) - double(y[i]);
+    return error * error;
+  });
+}
+
+}  // namespace
 
 void Sqnr::add(const Tensor& reference, const Tensor& approximation) {
   require(reference.shape() == approximation.shape(), "sqnr", "shapes ", reference.shape(), " and ",
           approximation.shape());
-  for (std::int64_t i = 0; i < reference.size(); ++i) {
-    const double x = reference[i], error = x - approximation[i];
-    signal += x * x;
-    noise += error * error;
-  }
+  signal += squares(reference.data(), reference.size());
+  noise += squared_differences(reference.data(), approximation.data(), reference.size());
 }
 
 double Sqnr::db() const {

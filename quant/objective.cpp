@@ -12,6 +12,7 @@ namespace qhv {
 namespace {
 
 constexpr std::int64_t kStrip = 1024;  // of an error: a few stay in the first-level cache
+constexpr std::int64_t kWidth = 64;    // channels of a strip of several positions
 constexpr std::int64_t kTogether = 4;  // outputs that are scored side by side
 
 QHV_VECTORIZE void subtract(const real* a, const real* b, real* e, std::int64_t count) {
@@ -41,15 +42,41 @@ QHV_VECTORIZE double product(const real* a, const real* b, std::int64_t count) {
 QHV_VECTORIZE double dot(const real* a, const real* b, std::int64_t count) {
   return sum(count, [&](std::int64_t i) { return double(a[i]) * double(b[i]); });
 }
-// The same where neighbours belong to different channels, each with a sum of its own.
-QHV_VECTORIZE void add_weighted_squares(const real* e, const real* weight, double* sums, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) sums[i] += double(weight[i]) * double(e[i]) * double(e[i]);
+/// sums[c] += the sum of term(row, c) over a few rows, where neighbours belong to different channels: over
+/// the rows in single precision, of which the same holds as of strip_sum.
+template <typename Term>
+inline void add_column_sums(std::int64_t rows, std::int64_t width, double* sums, Term term) {
+  constexpr std::int64_t kLanes = 16;
+  std::int64_t c = 0;
+  for (; c + kLanes <= width; c += kLanes) {
+    real lanes[kLanes] = {};
+    for (std::int64_t row = 0; row < rows; ++row)
+      for (std::int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += term(row, c + lane);
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) sums[c + lane] += double(lanes[lane]);
+  }
+  for (; c < width; ++c) {
+    real total = 0;
+    for (std::int64_t row = 0; row < rows; ++row) total += term(row, c);
+    sums[c] += double(total);
+  }
 }
-QHV_VECTORIZE void add_squares(const real* e, double* sums, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) sums[i] += double(e[i]) * double(e[i]);
+/// Errors have kWidth elements a row, what weighs them `stride`.
+QHV_VECTORIZE void add_weighted_squares(const real* e, const real* weight, std::int64_t stride,
+                                        std::int64_t rows, std::int64_t width, double* sums) {
+  add_column_sums(rows, width, sums, [&](std::int64_t row, std::int64_t c) {
+    return weight[row * stride + c] * e[row * kWidth + c] * e[row * kWidth + c];
+  });
 }
-QHV_VECTORIZE void add_products(const real* e, const real* direction, double* sums, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) sums[i] += double(direction[i]) * double(e[i]);
+QHV_VECTORIZE void add_squares(const real* e, std::int64_t rows, std::int64_t width, double* sums) {
+  add_column_sums(rows, width, sums, [&](std::int64_t row, std::int64_t c) {
+    return e[row * kWidth + c] * e[row * kWidth + c];
+  });
+}
+QHV_VECTORIZE void add_products(const real* e, const real* direction, std::int64_t stride, std::int64_t rows,
+                                std::int64_t width, double* sums) {
+  add_column_sums(rows, width, sums, [&](std::int64_t row, std::int64_t c) {
+    return direction[row * stride + c] * e[row * kWidth + c];
+  });
 }
 
 }  // namespace
@@ -77,7 +104,7 @@ class ErrorSums {
   void add_row(std::int64_t c, std::int64_t first, std::int64_t count) {
     for (std::int64_t at = first; at < first + count; at += kStrip) {
       const std::int64_t width = std::min(kStrip, first + count - at);
-      subtract_outputs(at, width);
+      subtract_outputs(at, width, 0);
       for_each_sum(at, [&](std::size_t i, std::int64_t kind, const real* weight) {
         const real* e = strips_[i].data();
         sums_[i][std::size_t(kind * channels_ + c)] += kind > 0 ? product(weight, e, width)
@@ -87,22 +114,26 @@ class ErrorSums {
     }
   }
 
-  /// One element of each channel, from `first` on.
-  void add_position(std::int64_t first) {
-    for (std::int64_t c = 0; c < channels_; c += kStrip) {
-      const std::int64_t width = std::min(kStrip, channels_ - c);
-      subtract_outputs(first + c, width);
-      for_each_sum(first + c, [&](std::size_t i, std::int64_t kind, const real* weight) {
-        const real* e = strips_[i].data();
-        double* sums = sums_[i].data() + kind * channels_ + c;
-        if (kind > 0)
-          add_products(e, weight, sums, width);
-        else if (weight)
-          add_weighted_squares(e, weight, sums, width);
-        else
-          add_squares(e, sums, width);
-      });
-    }
+  /// `positions` elements of each channel, those of a position side by side.
+  void add_positions(std::int64_t positions) {
+    constexpr std::int64_t kRows = kStrip / kWidth;
+    for (std::int64_t position = 0; position < positions; position += kRows)
+      for (std::int64_t c = 0; c < channels_; c += kWidth) {
+        const std::int64_t at = position * channels_ + c, width = std::min(kWidth, channels_ - c);
+        const std::int64_t rows = std::min(kRows, positions - position);
+        for (std::int64_t row = 0; row < rows; ++row)
+          subtract_outputs(at + row * channels_, width, row * kWidth);
+        for_each_sum(at, [&](std::size_t i, std::int64_t kind, const real* weight) {
+          const real* e = strips_[i].data();
+          double* sums = sums_[i].data() + kind * channels_ + c;
+          if (kind > 0)
+            add_products(e, weight, channels_, rows, width, sums);
+          else if (weight)
+            add_weighted_squares(e, weight, channels_, rows, width, sums);
+          else
+            add_squares(e, rows, width, sums);
+        });
+      }
   }
 
   std::vector<std::vector<Score>> scores() const {
@@ -116,9 +147,10 @@ class ErrorSums {
   }
 
  private:
-  void subtract_outputs(std::int64_t at, std::int64_t width) {
+  /// Elements from `at` on, to place `to` of the strips.
+  void subtract_outputs(std::int64_t at, std::int64_t width, std::int64_t to) {
     for (std::size_t i = 0; i < outputs_.size(); ++i)
-      subtract(outputs_[i].data() + at, sample_.output.data() + at, strips_[i].data(), width);
+      subtract(outputs_[i].data() + at, sample_.output.data() + at, strips_[i].data() + to, width);
   }
 
   /// body(output, kind, weight): kind 0 is the sum of importance e^2, of which the importance may be null;
@@ -169,7 +201,7 @@ std::vector<std::vector<Score>> score_outputs(std::span<const Tensor> outputs, c
   }
   ErrorSums sums(outputs, sample, std::size_t(channels));
   if (inner == 1)
-    for (std::int64_t first = 0; first < o.size(); first += channels) sums.add_position(first);
+    sums.add_positions(o.size() / channels);
   else
     for (std::int64_t row = 0; row < o.size() / inner; ++row)
       sums.add_row(row % channels, row * inner, inner);
