@@ -44,11 +44,20 @@ QHV_VECTORIZE void quantize_pixels(const real* x, std::int64_t count, real scale
   }
 }
 
+/// Planes of codes that a product reads: the sums of a block are made for each.
+template <typename Product>
+std::int64_t planes_of(const Product& op) {
+  return op.high_shift ? 2 : 1;
+}
+
 struct ScratchSize {
   std::int64_t operator()(const LoadCodes&) const { return 0; }
   std::int64_t operator()(const PadCodes&) const { return 0; }
   std::int64_t operator()(const MultiplyCodes& op) const {
-    return block_scratch(block_rows(sums_stride(op)), sums_stride(op));
+    return block_scratch(planes_of(op) * block_rows(sums_stride(op)), sums_stride(op));
+  }
+  std::int64_t operator()(const DepthwiseCodes& op) const {
+    return block_scratch(planes_of(op) * block_rows(op.channels), op.channels);
   }
   std::int64_t operator()(const AttendCodes& op) const { return attend_scratch(op); }
   std::int64_t operator()(const SeparableAttendCodes& op) const { return attend_separably_scratch(op); }
@@ -75,8 +84,8 @@ struct IntegerEngine::Run {
 
   ImageMemory memory(std::int64_t image) const { return {arena, places[std::size_t(image)].data()}; }
   template <typename Code = std::uint8_t>
-  const Code* src(std::int64_t image) const {
-    return memory(image).at<Code>(step->src[0]);
+  const Code* src(std::int64_t image, std::size_t plane = 0) const {
+    return memory(image).at<Code>(step->src[plane]);
   }
 
   /// Sums of one thread's block, and what storing them needs.
@@ -89,9 +98,10 @@ struct IntegerEngine::Run {
     return {reinterpret_cast<std::int32_t*>(mine), mine + aligned_bytes(rows * stride * 4) + kSlack};
   }
 
-  /// compute(image, first row, count, sums) for blocks of rows, and stores each.
+  /// compute(image, first row, count, sums) for blocks of rows, and stores each. Behind its sums is room for
+  /// those of further planes.
   template <typename Compute>
-  void by_blocks(std::int64_t rows, std::int64_t stride, Compute compute) const {
+  void by_blocks(std::int64_t rows, std::int64_t stride, Compute compute, std::int64_t planes = 1) const {
     // Fewer rows in a block where threads would have none.
     const std::int64_t most = block_rows(stride),
                        size = std::clamp(round_up(rows * batch / (4 * pool.threads()), kTile), kTile, most),
@@ -99,7 +109,7 @@ struct IntegerEngine::Run {
     pool.run(batch * blocks, [&](std::int64_t item, int thread) {
       const std::int64_t image = item / blocks, first = item % blocks * size,
                          count = std::min(size, rows - first);
-      const Block b = block(thread, most, stride);
+      const Block b = block(thread, planes * most, stride);
       compute(image, first, count, b.sums);
       store_block(step->store, kernels, memory(image),
                   {.sums = b.sums,
@@ -157,21 +167,32 @@ struct IntegerEngine::Run {
   }
 
   void operator()(const MultiplyCodes& op) const {
-    by_blocks(op.rows, sums_stride(op),
-              [&](std::int64_t image, std::int64_t first, std::int64_t count, std::int32_t* sums) {
-                sum_rows(kernels, op, src(image), first, count, sums);
-              });
+    const std::int64_t stride = sums_stride(op);
+    by_blocks(
+        op.rows, stride,
+        [&](std::int64_t image, std::int64_t first, std::int64_t count, std::int32_t* sums) {
+          sum_rows(kernels, op, src(image), first, count, sums);
+          if (!op.high_shift) return;
+          std::int32_t* high = sums + count * stride;
+          sum_rows(kernels, op, src(image, 1), first, count, high);
+          add_plane(high, count * stride, *op.high_shift, sums);
+        },
+        planes_of(op));
   }
 
   void operator()(const DepthwiseCodes& op) const {
     const std::int64_t most = block_rows(op.channels);
     pool.run(batch * op.out_height, [&](std::int64_t item, int thread) {
       const std::int64_t image = item / op.out_height, y = item % op.out_height;
-      const Block b = block(thread, most, op.channels);
-      const IntegerDepthwiseTask task = depthwise_task(op, src(image));
+      const Block b = block(thread, planes_of(op) * most, op.channels);
       for (std::int64_t x = 0; x < op.out_width; x += most) {
         const std::int64_t count = std::min(most, op.out_width - x);
-        kernels.depthwise(task, y, x, x + count, b.sums);
+        kernels.depthwise(depthwise_task(op, src(image)), y, x, x + count, b.sums);
+        if (op.high_shift) {
+          std::int32_t* high = b.sums + count * op.channels;
+          kernels.depthwise(depthwise_task(op, src(image, 1), 1), y, x, x + count, high);
+          add_plane(high, count * op.channels, *op.high_shift, b.sums);
+        }
         store_block(step->store, kernels, memory(image),
                     {.sums = b.sums,
                      .stride = op.channels,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tensor/vectorize.h"
+
 namespace qhv {
 namespace {
 
@@ -57,6 +59,22 @@ int plane_shift(double ratio, const std::string& where) {
   require(shift >= 0 && shift <= kLargestShift && std::abs(std::exp2(shift) / ratio - 1) < 1e-5, where,
           "twin ranges whose steps have the ratio ", ratio);
   return int(shift);
+}
+
+std::array<Encoding, 2> twin_encodings(const TwinUniform& q, std::int64_t columns, const std::string& where) {
+  require(q.split == 0, where, "twin ranges that meet at ", q.split, " instead of zero");
+  plane_shift(double(q.high_scale) / double(q.low_scale), where);
+  const auto plane = [&](float scale, std::int32_t zero, std::int32_t last) {
+    const auto n = std::size_t(columns);
+    return Encoding{CodeType::kU8, std::vector<double>(n, double(scale)), std::vector<std::int32_t>(n, zero),
+                    std::vector<std::int32_t>(n, 0), std::vector<std::int32_t>(n, last)};
+  };
+  return {plane(q.low_scale, q.low_codes, q.low_codes), plane(q.high_scale, 0, q.high_codes)};
+}
+
+QHV_VECTORIZE void add_plane(const std::int32_t* high, std::int64_t count, int shift, std::int32_t* sums) {
+  const std::int32_t unit = 1 << shift;
+  for (std::int64_t i = 0; i < count; ++i) sums[i] += high[i] * unit;
 }
 
 PlanedSoftmax planed_softmax(const Quantizer& quantizer, double scale, const std::string& where) {
