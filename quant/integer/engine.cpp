@@ -1,6 +1,7 @@
 #include "quant/integer/engine.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 
 #include "quant/integer/attend_codes.h"
@@ -44,20 +45,11 @@ QHV_VECTORIZE void quantize_pixels(const real* x, std::int64_t count, real scale
   }
 }
 
-/// Planes of codes that a product reads: the sums of a block are made for each.
-template <typename Product>
-std::int64_t planes_of(const Product& op) {
-  return op.high_shift ? 2 : 1;
-}
-
 struct ScratchSize {
   std::int64_t operator()(const LoadCodes&) const { return 0; }
   std::int64_t operator()(const PadCodes&) const { return 0; }
   std::int64_t operator()(const MultiplyCodes& op) const {
-    return block_scratch(planes_of(op) * block_rows(sums_stride(op)), sums_stride(op));
-  }
-  std::int64_t operator()(const DepthwiseCodes& op) const {
-    return block_scratch(planes_of(op) * block_rows(op.channels), op.channels);
+    return block_scratch(block_rows(sums_stride(op)), sums_stride(op));
   }
   std::int64_t operator()(const AttendCodes& op) const { return attend_scratch(op); }
   std::int64_t operator()(const SeparableAttendCodes& op) const { return attend_separably_scratch(op); }
@@ -88,20 +80,22 @@ struct IntegerEngine::Run {
     return memory(image).at<Code>(step->src[plane]);
   }
 
-  /// Sums of one thread's block, and what storing them needs.
+  /// Sums of one thread's block, and what storing them needs: until then there is room for as many sums of a
+  /// high plane.
   struct Block {
     std::int32_t* sums;
     std::uint8_t* for_store;
   };
   Block block(int thread, std::int64_t rows, std::int64_t stride) const {
+    assert(store_scratch(rows * stride) >= rows * stride * 4);
     std::uint8_t* mine = scratch + thread * scratch_size;
     return {reinterpret_cast<std::int32_t*>(mine), mine + aligned_bytes(rows * stride * 4) + kSlack};
   }
 
   /// compute(image, first row, count, sums) for blocks of rows, and stores each. Behind its sums is room for
-  /// those of further planes.
+  /// those of a high plane.
   template <typename Compute>
-  void by_blocks(std::int64_t rows, std::int64_t stride, Compute compute, std::int64_t planes = 1) const {
+  void by_blocks(std::int64_t rows, std::int64_t stride, Compute compute) const {
     // Fewer rows in a block where threads would have none.
     const std::int64_t most = block_rows(stride),
                        size = std::clamp(round_up(rows * batch / (4 * pool.threads()), kTile), kTile, most),
@@ -109,7 +103,7 @@ struct IntegerEngine::Run {
     pool.run(batch * blocks, [&](std::int64_t item, int thread) {
       const std::int64_t image = item / blocks, first = item % blocks * size,
                          count = std::min(size, rows - first);
-      const Block b = block(thread, planes * most, stride);
+      const Block b = block(thread, most, stride);
       compute(image, first, count, b.sums);
       store_block(step->store, kernels, memory(image),
                   {.sums = b.sums,
@@ -168,23 +162,21 @@ struct IntegerEngine::Run {
 
   void operator()(const MultiplyCodes& op) const {
     const std::int64_t stride = sums_stride(op);
-    by_blocks(
-        op.rows, stride,
-        [&](std::int64_t image, std::int64_t first, std::int64_t count, std::int32_t* sums) {
-          sum_rows(kernels, op, src(image), first, count, sums);
-          if (!op.high_shift) return;
-          std::int32_t* high = sums + count * stride;
-          sum_rows(kernels, op, src(image, 1), first, count, high);
-          add_plane(high, count * stride, *op.high_shift, sums);
-        },
-        planes_of(op));
+    by_blocks(op.rows, stride,
+              [&](std::int64_t image, std::int64_t first, std::int64_t count, std::int32_t* sums) {
+                sum_rows(kernels, op, src(image), first, count, sums);
+                if (!op.high_shift) return;
+                std::int32_t* high = sums + count * stride;
+                sum_rows(kernels, op, src(image, 1), first, count, high);
+                add_plane(high, count * stride, *op.high_shift, sums);
+              });
   }
 
   void operator()(const DepthwiseCodes& op) const {
     const std::int64_t most = block_rows(op.channels);
     pool.run(batch * op.out_height, [&](std::int64_t item, int thread) {
       const std::int64_t image = item / op.out_height, y = item % op.out_height;
-      const Block b = block(thread, planes_of(op) * most, op.channels);
+      const Block b = block(thread, most, op.channels);
       for (std::int64_t x = 0; x < op.out_width; x += most) {
         const std::int64_t count = std::min(most, op.out_width - x);
         kernels.depthwise(depthwise_task(op, src(image)), y, x, x + count, b.sums);

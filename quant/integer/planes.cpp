@@ -90,11 +90,18 @@ void softmax_planes(const PlanedSoftmax& s, const std::uint8_t* codes, std::int6
   std::uint64_t sum = 0;
   for (std::int64_t i = 0; i < count; ++i) sum += s.exponents[std::size_t(largest - codes[i])];
   const std::uint64_t inverse = (std::uint64_t{1} << 62) / sum;  // at most 2^32: the largest exponent is 2^30
+  // By distance from the largest: probabilities fall with it, so that all intervals are passed once.
+  std::array<const PlanedSoftmax::Interval*, 256> intervals{};
+  const PlanedSoftmax::Interval* interval = &s.intervals.back();
+  const std::size_t furthest = std::size_t(largest - *std::min_element(codes, codes + count));
+  for (std::size_t d = 0; d <= furthest; ++d) {
+    const auto p = std::uint32_t((s.exponents[d] * inverse) >> 32);
+    while (interval->begin > p) --interval;
+    intervals[d] = interval;
+  }
   for (std::int64_t i = 0; i < count; ++i) {
-    const auto p = std::uint32_t((s.exponents[std::size_t(largest - codes[i])] * inverse) >> 32);
-    const auto next = std::ranges::upper_bound(s.intervals, p, {}, &PlanedSoftmax::Interval::begin);
-    low[i] = std::prev(next)->low;
-    high[i] = std::prev(next)->high;
+    low[i] = intervals[std::size_t(largest - codes[i])]->low;
+    high[i] = intervals[std::size_t(largest - codes[i])]->high;
   }
 }
 
