@@ -165,13 +165,11 @@ class HeadAttention {
   void gather_planes(std::int64_t count) {
     multiply_values(probabilities_, count, sums_);
     multiply_values(high_, count, high_sums_);
-    const std::int32_t unit = 1 << op_.planes[head_].shift;
-    for (std::int64_t i = 0; i < count; ++i) {
-      std::int32_t* sums = sums_ + i * context_stride_;
-      for (std::int64_t c = 0; c < size_; ++c) sums[c] += high_sums_[i * context_stride_ + c] * unit;
+    const int shift = op_.planes[head_].shift;
+    add_plane(high_sums_, count * context_stride_, shift, sums_);
+    for (std::int64_t i = 0; i < count; ++i)
       subtract_zeros(i, kernels_.row_sum(probabilities_ + i * code_stride_, tokens_) +
-                            kernels_.row_sum(high_ + i * code_stride_, tokens_) * unit);
-    }
+                            (kernels_.row_sum(high_ + i * code_stride_, tokens_) << shift));
   }
 
   const AttendCodes& op_;

@@ -1,6 +1,7 @@
 #include "quant/integer/engine.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 
 #include "quant/integer/attend_codes.h"
@@ -75,21 +76,24 @@ struct IntegerEngine::Run {
 
   ImageMemory memory(std::int64_t image) const { return {arena, places[std::size_t(image)].data()}; }
   template <typename Code = std::uint8_t>
-  const Code* src(std::int64_t image) const {
-    return memory(image).at<Code>(step->src[0]);
+  const Code* src(std::int64_t image, std::size_t plane = 0) const {
+    return memory(image).at<Code>(step->src[plane]);
   }
 
-  /// Sums of one thread's block, and what storing them needs.
+  /// Sums of one thread's block, and what storing them needs: until then there is room for as many sums of a
+  /// high plane.
   struct Block {
     std::int32_t* sums;
     std::uint8_t* for_store;
   };
   Block block(int thread, std::int64_t rows, std::int64_t stride) const {
+    assert(store_scratch(rows * stride) >= rows * stride * 4);
     std::uint8_t* mine = scratch + thread * scratch_size;
     return {reinterpret_cast<std::int32_t*>(mine), mine + aligned_bytes(rows * stride * 4) + kSlack};
   }
 
-  /// compute(image, first row, count, sums) for blocks of rows, and stores each.
+  /// compute(image, first row, count, sums) for blocks of rows, and stores each. Behind its sums is room for
+  /// those of a high plane.
   template <typename Compute>
   void by_blocks(std::int64_t rows, std::int64_t stride, Compute compute) const {
     // Fewer rows in a block where threads would have none.
@@ -157,9 +161,14 @@ struct IntegerEngine::Run {
   }
 
   void operator()(const MultiplyCodes& op) const {
-    by_blocks(op.rows, sums_stride(op),
+    const std::int64_t stride = sums_stride(op);
+    by_blocks(op.rows, stride,
               [&](std::int64_t image, std::int64_t first, std::int64_t count, std::int32_t* sums) {
                 sum_rows(kernels, op, src(image), first, count, sums);
+                if (!op.high_shift) return;
+                std::int32_t* high = sums + count * stride;
+                sum_rows(kernels, op, src(image, 1), first, count, high);
+                add_plane(high, count * stride, *op.high_shift, sums);
               });
   }
 
@@ -168,10 +177,14 @@ struct IntegerEngine::Run {
     pool.run(batch * op.out_height, [&](std::int64_t item, int thread) {
       const std::int64_t image = item / op.out_height, y = item % op.out_height;
       const Block b = block(thread, most, op.channels);
-      const IntegerDepthwiseTask task = depthwise_task(op, src(image));
       for (std::int64_t x = 0; x < op.out_width; x += most) {
         const std::int64_t count = std::min(most, op.out_width - x);
-        kernels.depthwise(task, y, x, x + count, b.sums);
+        kernels.depthwise(depthwise_task(op, src(image)), y, x, x + count, b.sums);
+        if (op.high_shift) {
+          std::int32_t* high = b.sums + count * op.channels;
+          kernels.depthwise(depthwise_task(op, src(image, 1), 1), y, x, x + count, high);
+          add_plane(high, count * op.channels, *op.high_shift, b.sums);
+        }
         store_block(step->store, kernels, memory(image),
                     {.sums = b.sums,
                      .stride = op.channels,

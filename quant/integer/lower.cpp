@@ -222,12 +222,31 @@ class Lowering {
     const WeightCodes w = weight_codes(graph_, readers_, current_);
     if (pointwise && readers_.rows(current_) != readers_.rows(input()))
       readers_.unsupported(current_, "changes the number of rows");
-    int src = x.buffer;
-    if (g.pad && !std::holds_alternative<Input>(graph_.nodes[from].op)) src = padded(x, height, width, g.pad);
+    const bool is_padded = g.pad && !std::holds_alternative<Input>(graph_.nodes[from].op);
+    std::vector<int> src;
+    for (const Form& plane : readers_.planes({current_, 0}))
+      src.push_back(is_padded ? padded(plane, height, width, g.pad) : plane.buffer);
     MultiplyCodes step = pointwise ? multiply_rows(w, readers_.rows(current_), x.stride)
                                    : multiply_windows(w, in, g, height, width);
-    const auto meaning = product_columns(readers_, current_, w, x.encoding, bias ? &param(1) : nullptr);
-    emit(std::move(step), {src}, meaning, macs_[std::size_t(current_)]);
+    emit_product(std::move(step), std::move(src), w, product_columns, bias);
+  }
+
+  /// Appends the step that multiplies the input, or each plane of it, by weights. `columns_of` says what sums
+  /// with one plane mean.
+  template <typename Product, typename ColumnsOf>
+  void emit_product(Product step, std::vector<int> src, const WeightCodes& w, ColumnsOf columns_of,
+                    bool bias) {
+    const std::vector<Form>& planes = readers_.planes({current_, 0});
+    const auto columns_with = [&](const Encoding& x) {
+      return columns_of(readers_, current_, w, x, bias ? &param(1) : nullptr);
+    };
+    std::vector<Column> columns = columns_with(planes[0].encoding);
+    if (planes.size() > 1) {
+      step.high_shift = plane_shift(planes[1].encoding.scale[0] / planes[0].encoding.scale[0], where());
+      columns = joined_planes(readers_, current_, std::move(columns), columns_with(planes[1].encoding),
+                              *step.high_shift);
+    }
+    emit(std::move(step), std::move(src), columns, macs_[std::size_t(current_)]);
   }
 
   /// A copy of the map with zero points around it.
@@ -248,9 +267,15 @@ class Lowering {
     if (x.stride != op.in) readers_.unsupported(current_, "reads a part of a joined map");
     const WeightCodes w = weight_codes(graph_, readers_, current_);
     const auto from = std::size_t(input());
-    const auto columns = depthwise_columns(readers_, current_, w, x.encoding, op.bias ? &param(1) : nullptr);
-    emit(multiply_depthwise(w, x.encoding, g, height_[from], width_[from]), {x.buffer}, columns,
-         macs_[std::size_t(current_)]);
+    const std::vector<Form>& planes = readers_.planes({current_, 0});
+    DepthwiseCodes step = multiply_depthwise(w, x.encoding, g, height_[from], width_[from]);
+    std::vector<int> src{x.buffer};
+    if (planes.size() > 1) {
+      const Form& high = planes[1];
+      step.zero.insert(step.zero.end(), high.encoding.zero.begin(), high.encoding.zero.end());
+      src.push_back(high.buffer);
+    }
+    emit_product(std::move(step), std::move(src), w, depthwise_columns, op.bias);
   }
 
   void normalize(std::int64_t channels, double eps, bool by_row) {

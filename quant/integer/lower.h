@@ -3,8 +3,9 @@
 // Everything that floating point had to do with is decided here: weights become codes, scales become
 // multipliers and shifts, functions become tables. Errors are std::invalid_argument that begin with
 // "[integer engine" and name the node: what a plan leaves in floating point, quantisers without integer
-// arithmetic (twin and logarithmic ones of anything but a softmax), 16-bit operands of matrix products and
-// attention, sums that could overflow.
+// arithmetic (logarithmic ones of anything but a softmax; twin ones of anything else but layers with weights,
+// for which the ranges have to meet at zero), 16-bit operands of matrix products and attention, sums that
+// could overflow.
 #pragma once
 
 #include "quant/integer/program.h"

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tensor/vectorize.h"
+
 namespace qhv {
 namespace {
 
@@ -59,6 +61,22 @@ int plane_shift(double ratio, const std::string& where) {
   return int(shift);
 }
 
+std::array<Encoding, 2> twin_encodings(const TwinUniform& q, std::int64_t columns, const std::string& where) {
+  require(q.split == 0, where, "twin ranges that meet at ", q.split, " instead of zero");
+  plane_shift(double(q.high_scale) / double(q.low_scale), where);
+  const auto plane = [&](float scale, std::int32_t zero, std::int32_t last) {
+    const auto n = std::size_t(columns);
+    return Encoding{CodeType::kU8, std::vector<double>(n, double(scale)), std::vector<std::int32_t>(n, zero),
+                    std::vector<std::int32_t>(n, 0), std::vector<std::int32_t>(n, last)};
+  };
+  return {plane(q.low_scale, q.low_codes, q.low_codes), plane(q.high_scale, 0, q.high_codes)};
+}
+
+QHV_VECTORIZE void add_plane(const std::int32_t* high, std::int64_t count, int shift, std::int32_t* sums) {
+  const std::int32_t unit = 1 << shift;
+  for (std::int64_t i = 0; i < count; ++i) sums[i] += high[i] * unit;
+}
+
 PlanedSoftmax planed_softmax(const Quantizer& quantizer, double scale, const std::string& where) {
   PlanedSoftmax s;
   for (std::size_t d = 0; d < s.exponents.size(); ++d) s.exponents[d] = fixed(std::exp(-scale * double(d)));
@@ -72,11 +90,18 @@ void softmax_planes(const PlanedSoftmax& s, const std::uint8_t* codes, std::int6
   std::uint64_t sum = 0;
   for (std::int64_t i = 0; i < count; ++i) sum += s.exponents[std::size_t(largest - codes[i])];
   const std::uint64_t inverse = (std::uint64_t{1} << 62) / sum;  // at most 2^32: the largest exponent is 2^30
+  // By distance from the largest: probabilities fall with it, so that all intervals are passed once.
+  std::array<const PlanedSoftmax::Interval*, 256> intervals{};
+  const PlanedSoftmax::Interval* interval = &s.intervals.back();
+  const std::size_t furthest = std::size_t(largest - *std::min_element(codes, codes + count));
+  for (std::size_t d = 0; d <= furthest; ++d) {
+    const auto p = std::uint32_t((s.exponents[d] * inverse) >> 32);
+    while (interval->begin > p) --interval;
+    intervals[d] = interval;
+  }
   for (std::int64_t i = 0; i < count; ++i) {
-    const auto p = std::uint32_t((s.exponents[std::size_t(largest - codes[i])] * inverse) >> 32);
-    const auto next = std::ranges::upper_bound(s.intervals, p, {}, &PlanedSoftmax::Interval::begin);
-    low[i] = std::prev(next)->low;
-    high[i] = std::prev(next)->high;
+    low[i] = intervals[std::size_t(largest - codes[i])]->low;
+    high[i] = intervals[std::size_t(largest - codes[i])]->high;
   }
 }
 

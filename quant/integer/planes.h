@@ -6,8 +6,9 @@
 // quantiser are the planes themselves; a logarithmic one has its powers as 16-bit numbers, 2^15 the largest,
 // in two halves: smaller ones than 2^-16 of it are zero.
 //
-// Here is softmax into such codes: in plain C++, since only published baselines have them, for which speed is
-// of no interest.
+// Ranges that meet at zero, as PTQ4ViT's behind SiLU, clip each other's values to zero: their planes are two
+// encodings like any others, which every step can store. Softmax has ranges that meet elsewhere; it is here
+// in plain C++, since only published baselines have such codes, for which speed is of no interest.
 #pragma once
 
 #include <array>
@@ -15,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "quant/integer/encoding.h"
 #include "quant/quantizer.h"
 
 namespace qhv {
@@ -39,6 +41,13 @@ PlanedSoftmax planed_softmax(const Quantizer& quantizer, double scale, const std
 /// Of a row of `count` codes of logits.
 void softmax_planes(const PlanedSoftmax& s, const std::uint8_t* codes, std::int64_t count, std::uint8_t* low,
                     std::uint8_t* high);
+
+/// The low and the high plane of a twin quantiser whose ranges meet at zero. Throws std::invalid_argument,
+/// naming `where`, for those that meet elsewhere, and for steps that are not a power of two apart.
+std::array<Encoding, 2> twin_encodings(const TwinUniform& q, std::int64_t columns, const std::string& where);
+
+/// sums[i] += high[i] * 2^shift
+void add_plane(const std::int32_t* high, std::int64_t count, int shift, std::int32_t* sums);
 
 /// n for a ratio of 2^n, n from 0 to 16. Throws std::invalid_argument, naming `where`, for others.
 int plane_shift(double ratio, const std::string& where);

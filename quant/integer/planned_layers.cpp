@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "nn/shapes.h"
+#include "quant/integer/planes.h"
 
 namespace qhv {
 namespace {
@@ -60,6 +61,15 @@ Encoding PlannedLayers::encoding(Edge edge, std::int64_t columns) const {
   if (q->axis >= 0 && q->axis != channel_axis(read))
     unsupported(edge.node, concat("has parameters for axis ", q->axis, " of ", shape(read)));
   return encoding_of(*q, columns, concat(where(edge.node), ", input ", edge.slot));
+}
+
+std::vector<Encoding> PlannedLayers::encodings(Edge edge, std::int64_t columns) const {
+  const Op& op = graph_.nodes[std::size_t(edge.node)].op;
+  const bool has_weight = std::holds_alternative<Conv2d>(op) || std::holds_alternative<Linear>(op);
+  const auto* twin = std::get_if<TwinUniform>(&layer(edge.node).inputs[std::size_t(edge.slot)].quantizer);
+  if (!has_weight || !twin) return {encoding(edge, columns)};
+  const auto planes = twin_encodings(*twin, columns, concat(where(edge.node), ", input ", edge.slot));
+  return {planes.begin(), planes.end()};
 }
 
 Encoding PlannedLayers::byte_encoding(Edge edge, std::int64_t columns) const {

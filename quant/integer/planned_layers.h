@@ -27,7 +27,10 @@ class PlannedLayers {
   /// The encoding of an input as its node reads it. `columns`: of a row, or heads. Throws
   /// std::invalid_argument, naming the node, for quantisers without integer arithmetic.
   Encoding encoding(Edge edge, std::int64_t columns) const;
-  /// The same of a node that has arithmetic for bytes alone.
+  /// The same of a convolution or linear layer, which may read the two planes (planes.h) of twin ranges: its
+  /// input is then the sum of both.
+  std::vector<Encoding> encodings(Edge edge, std::int64_t columns) const;
+  /// The encoding of an input of a node that has arithmetic for bytes alone.
   Encoding byte_encoding(Edge edge, std::int64_t columns) const;
 
   /// Of a node's output, for one image.

@@ -85,9 +85,9 @@ void sum_rows(const IntegerKernels& kernels, const MultiplyCodes& op, const std:
   }
 }
 
-IntegerDepthwiseTask depthwise_task(const DepthwiseCodes& op, const std::uint8_t* src) {
+IntegerDepthwiseTask depthwise_task(const DepthwiseCodes& op, const std::uint8_t* src, std::int64_t plane) {
   return {.src = src,
-          .zero = op.zero.data(),
+          .zero = op.zero.data() + plane * op.channels,
           .weights = op.weights.data(),
           .weight_zero = op.weight_zero.empty() ? nullptr : op.weight_zero.data(),
           .height = op.height,

@@ -31,7 +31,8 @@ std::int64_t sums_stride(const MultiplyCodes& op);
 void sum_rows(const IntegerKernels& kernels, const MultiplyCodes& op, const std::uint8_t* src,
               std::int64_t first, std::int64_t count, std::int32_t* sums);
 
-/// The kernel's task for an image's codes; `op` must outlive it.
-IntegerDepthwiseTask depthwise_task(const DepthwiseCodes& op, const std::uint8_t* src);
+/// The kernel's task for a plane of an image's codes; `op` must outlive it.
+IntegerDepthwiseTask depthwise_task(const DepthwiseCodes& op, const std::uint8_t* src,
+                                    std::int64_t plane = 0);
 
 }  // namespace qhv

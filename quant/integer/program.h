@@ -43,19 +43,23 @@ struct PadCodes {
 
 /// Convolutions and linear layers. weight_zero: by column what has to be subtracted from the packed codes, or
 /// none if it is nothing anywhere; then the row's sum of codes times it is subtracted from the sums.
+/// high_shift: if the input has two planes (planes.h), of which the second buffer holds the high one; its
+/// sums are shifted by so much and added.
 struct MultiplyCodes {
   PackedInt8 weights = {};
   std::vector<std::int32_t> weight_zero = {};
   std::int64_t rows = 0, src_stride = 0;    // in codes
   std::vector<std::int32_t> src_rows = {};  // or none: rows follow each other
   std::int64_t segment_stride = 0, segment_size = 0;
+  std::optional<int> high_shift = {};
 };
 
 struct DepthwiseCodes {
   std::vector<std::int8_t> weights = {};       // [9, channels]
   std::vector<std::int32_t> weight_zero = {};  // as of MultiplyCodes
-  std::vector<std::uint8_t> zero = {};         // of the input, by channel: what stands outside of the map
+  std::vector<std::uint8_t> zero = {};  // of the input, [planes][channels]: what stands outside of the map
   std::int64_t channels = 0, height = 0, width = 0, out_height = 0, out_width = 0, stride = 1;
+  std::optional<int> high_shift = {};  // as of MultiplyCodes
 };
 
 /// LayerNorm (groups of one row) and GroupNorm with one group (all rows): sums are (x - mean) / sqrt(var +
@@ -155,7 +159,7 @@ struct IntegerProgram {
   double logit_scale = 1;
 };
 
-/// Bytes of weights and of what requantisation needs.
+/// Bytes of weights, of what requantisation needs, and of softmax's tables.
 std::int64_t weight_bytes(const IntegerStep& step);
 std::int64_t weight_bytes(const IntegerProgram& program);
 

@@ -58,16 +58,20 @@ void Readers::find_attention() {
   }
 }
 
-void Readers::add_form(std::vector<Form>& forms, int node, Encoding encoding, Edge edge) {
-  auto form = std::ranges::find_if(
-      forms, [&](const Form& f) { return f.stride == encoding.columns() && f.encoding == encoding; });
-  if (form == forms.end()) {
-    const std::int64_t columns = encoding.columns();
-    buffers_.push_back({.size = rows(node) * columns * code_size(encoding.type)});
-    forms.push_back({std::move(encoding), int(buffers_.size()) - 1, rows(node), 0, columns});
-    form = std::prev(forms.end());
+void Readers::add_forms(std::vector<Form>& forms, int node, std::vector<Encoding> planes, Edge edge) {
+  std::vector<Form> found;
+  for (Encoding& encoding : planes) {
+    auto form = std::ranges::find_if(
+        forms, [&](const Form& f) { return f.stride == encoding.columns() && f.encoding == encoding; });
+    if (form == forms.end()) {
+      const std::int64_t columns = encoding.columns();
+      buffers_.push_back({.size = rows(node) * columns * code_size(encoding.type)});
+      forms.push_back({std::move(encoding), int(buffers_.size()) - 1, rows(node), 0, columns});
+      form = std::prev(forms.end());
+    }
+    found.push_back(*form);
   }
-  inputs_.emplace(std::pair(edge.node, edge.slot), *form);
+  inputs_.emplace(std::pair(edge.node, edge.slot), std::move(found));
 }
 
 void Readers::follow(std::vector<Form>& result, int node, Edge reader) {
@@ -75,7 +79,7 @@ void Readers::follow(std::vector<Form>& result, int node, Edge reader) {
   if (const int last = group_of_[std::size_t(reader.node)]; last >= 0) {
     const AttentionGroup& group = groups_.at(last);
     if (group.match.source != node) unsupported(reader.node, "is read outside of its attention");
-    return add_form(result, node, group.projection, {last, 0});
+    return add_forms(result, node, {group.projection}, {last, 0});
   }
   const bool moves = std::holds_alternative<UnfoldPatches>(op) || std::holds_alternative<FoldPatches>(op);
   if (moves || std::holds_alternative<Relu>(op)) {
@@ -98,7 +102,7 @@ void Readers::follow(std::vector<Form>& result, int node, Edge reader) {
                         whole.column + first, whole.stride});
     return;
   }
-  add_form(result, node, encoding(reader, channels(node)), reader);
+  add_forms(result, node, encodings(reader, channels(node)), reader);
 }
 
 const std::vector<Form>& Readers::forms(int node) {
@@ -108,16 +112,17 @@ const std::vector<Form>& Readers::forms(int node) {
   return forms_.emplace(node, std::move(result)).first->second;
 }
 
-const Form& Readers::input(Edge edge) const {
-  const auto form = inputs_.find({edge.node, edge.slot});
-  if (form == inputs_.end())
+const std::vector<Form>& Readers::planes(Edge edge) const {
+  const auto forms = inputs_.find({edge.node, edge.slot});
+  if (forms == inputs_.end())
     unsupported(edge.node, concat("reads input ", edge.slot, " before it is computed"));
-  return form->second;
+  return forms->second;
 }
 
 std::vector<StoredInput> Readers::inputs() const {
   std::vector<StoredInput> result;
-  for (const auto& [edge, form] : inputs_) result.push_back({{edge.first, edge.second}, form});
+  for (const auto& [edge, forms] : inputs_)
+    for (const Form& form : forms) result.push_back({{edge.first, edge.second}, form});
   return result;
 }
 

@@ -25,7 +25,8 @@ struct Form {
   std::int64_t rows = 0, column = 0, stride = 0;
 };
 
-/// An input of a node as the program has it; of the last node of an attention, the projection's rows.
+/// An input of a node as the program has it, or a plane of it; of the last node of an attention, the
+/// projection's rows.
 struct StoredInput {
   Edge edge;
   Form form;
@@ -41,9 +42,11 @@ class Readers : public PlannedLayers {
   const std::vector<Form>& forms(int node);
 
   /// Where input `slot` of the node is found; of the last node of an attention: the projection's rows.
-  const Form& input(Edge edge) const;
+  const Form& input(Edge edge) const { return planes(edge).front(); }
+  /// The same of a layer that may read planes: both of twin ranges, the low one first, otherwise the input.
+  const std::vector<Form>& planes(Edge edge) const;
 
-  /// All inputs that were found.
+  /// All inputs that were found, each plane of them.
   std::vector<StoredInput> inputs() const;
 
   /// The only reader of a node, or -1.
@@ -56,7 +59,7 @@ class Readers : public PlannedLayers {
  private:
   void find_attention();
   void add_group(AttentionGroup group, int last);
-  void add_form(std::vector<Form>& forms, int node, Encoding encoding, Edge edge);
+  void add_forms(std::vector<Form>& forms, int node, std::vector<Encoding> planes, Edge edge);
   void follow(std::vector<Form>& forms, int node, Edge reader);
 
   std::vector<Buffer>& buffers_;
@@ -64,7 +67,7 @@ class Readers : public PlannedLayers {
   std::vector<int> group_of_;             // or -1
   std::map<int, AttentionGroup> groups_;  // by last node
   std::map<int, std::vector<Form>> forms_;
-  std::map<std::pair<int, int>, Form> inputs_;  // by edge
+  std::map<std::pair<int, int>, std::vector<Form>> inputs_;  // by edge
 };
 
 }  // namespace qhv

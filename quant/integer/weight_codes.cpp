@@ -127,6 +127,7 @@ std::vector<std::int32_t> WeightCodes::zeros() const {
 std::vector<Column> product_columns(const PlannedLayers& layers, int node, const WeightCodes& w,
                                     const Encoding& x, const Tensor* bias) {
   const double s = input_scale(layers, node, x), least = *std::ranges::min_element(w.scale);
+  const double largest_code = *std::ranges::max_element(x.hi);
   const std::int64_t depth = w.depth(), channels = x.columns();
   std::vector<Column> columns;
   for (std::int64_t n = 0; n < w.columns(); ++n) {
@@ -136,7 +137,7 @@ std::vector<Column> product_columns(const PlannedLayers& layers, int node, const
     for (std::int64_t k = 0; k < depth; k += channels)
       add_codes(sums, w.codes.data() + n * depth + k, x.zero.data(), channels, w.zero[i]);
     column.center = sums.center;
-    column.largest = 255 * (double(sums.magnitude) + double(depth) * std::abs(w.zero[i]));
+    column.largest = largest_code * (double(sums.magnitude) + double(depth) * std::abs(w.zero[i]));
     if (column.largest >= 0x1p31)
       layers.unsupported(node, concat("sums ", depth, " products, which could overflow 32 bits"));
     // A channel without weights has any scale: its sums are their center.
@@ -159,11 +160,23 @@ std::vector<Column> depthwise_columns(const PlannedLayers& layers, int node, con
     for (std::int64_t k = 0; k < taps; ++k) {
       const std::int32_t q = w.codes[std::size_t(c * taps + k)];
       column.center += std::int64_t(x.zero[i]) * (q - w.zero[i]);
-      column.largest += 255 * (std::abs(double(q)) + std::abs(double(w.zero[i])));
+      column.largest += x.hi[i] * (std::abs(double(q)) + std::abs(double(w.zero[i])));
     }
     columns.push_back(column);
   }
   return columns;
+}
+
+std::vector<Column> joined_planes(const PlannedLayers& layers, int node, std::vector<Column> low,
+                                  const std::vector<Column>& high, int high_shift) {
+  for (std::size_t c = 0; c < low.size(); ++c) {
+    low[c].center += high[c].center << high_shift;
+    low[c].largest += std::ldexp(high[c].largest, high_shift);
+    if (low[c].largest >= 0x1p31)
+      layers.unsupported(node, concat("sums products with twin ranges whose steps have the ratio 2^",
+                                      high_shift, ", which could overflow 32 bits"));
+  }
+  return low;
 }
 
 }  // namespace qhv

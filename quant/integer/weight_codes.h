@@ -39,4 +39,9 @@ std::vector<Column> product_columns(const PlannedLayers& layers, int node, const
 std::vector<Column> depthwise_columns(const PlannedLayers& layers, int node, const WeightCodes& w,
                                       const Encoding& x, const Tensor* bias);
 
+/// The same of sums with the low plane of x plus 2^high_shift times those with the high one, from what each
+/// means.
+std::vector<Column> joined_planes(const PlannedLayers& layers, int node, std::vector<Column> low,
+                                  const std::vector<Column>& high, int high_shift);
+
 }  // namespace qhv
