@@ -1,5 +1,7 @@
 #include "nn/shapes.h"
 
+#include <algorithm>
+
 namespace qhv {
 namespace {
 
@@ -201,6 +203,17 @@ std::vector<Shape> infer_shapes(const Graph& graph, std::int64_t batch) {
     shapes.push_back(
         infer_shape(node.op, input_shapes(node, shapes), batch, concat(op_name(node.op), ' ', node.name)));
   return shapes;
+}
+
+void check_batch(const Tensor& x, const Shape& image, std::int64_t most, std::string_view op) {
+  const auto expected = [&] {
+    Shape shape = image;
+    shape.insert(shape.begin(), x.rank() ? x.dim(0) : 0);
+    return shape;
+  };
+  if (x.rank() != int(image.size()) + 1 || !std::equal(image.begin(), image.end(), x.shape().begin() + 1))
+    fail(op, concat("input ", x.shape(), " instead of ", expected()));
+  require(x.dim(0) >= 1 && x.dim(0) <= most, op, x.dim(0), " images in a batch of up to ", most);
 }
 
 std::vector<std::pair<std::string, Shape>> parameter_shapes(const Op& op) {

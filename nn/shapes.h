@@ -4,6 +4,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,9 @@ Shape infer_shape(const Op& op, std::span<const Shape> inputs, std::int64_t batc
 
 /// Output shape of every node for a batch of this size.
 std::vector<Shape> infer_shapes(const Graph& graph, std::int64_t batch = 1);
+
+/// Throws unless x is [B, ...] with images of this shape and B from 1 to `most`; `op` opens the message.
+void check_batch(const Tensor& x, const Shape& image, std::int64_t most, std::string_view op);
 
 /// Name ("weight", ...) and shape of each parameter that an operator has, in the order of Node::params.
 std::vector<std::pair<std::string, Shape>> parameter_shapes(const Op& op);

@@ -13,10 +13,11 @@ QHV_VECTORIZE void fake_quantize_into(const real* src, real* dst, std::int64_t c
   for (std::int64_t i = 0; i < count; ++i) dst[i] = scale * nearest_code(src[i], scale, low, high);
 }
 
-QHV_VECTORIZE void fake_quantize_row(const real* src, real* dst, std::int64_t channels, const real* scale,
-                                     const real* low, const real* high) {
+QHV_VECTORIZE void fake_quantize_row(const real* src, real* dst, std::int64_t channels, const float* scale,
+                                     const std::int32_t* zero_point, std::int32_t qmin, std::int32_t qmax) {
   for (std::int64_t c = 0; c < channels; ++c)
-    dst[c] = scale[c] * nearest_code(src[c], scale[c], low[c], high[c]);
+    dst[c] = real(scale[c]) *
+             nearest_code(src[c], real(scale[c]), real(qmin - zero_point[c]), real(qmax - zero_point[c]));
 }
 
 /// Calls body(index of the parameters, first element, count) for each stretch of x that shares parameters.
@@ -159,22 +160,16 @@ Tensor fake_quantize(const Tensor& x, const QParams& q) {
 
 void fake_quantize_rows(const QParams& q, const real* x, real* y, std::int64_t rows, std::int64_t channels,
                         std::int64_t head) {
-  const auto low = [&](std::size_t c) { return real(q.qmin - q.zero_point[c]); };
-  const auto high = [&](std::size_t c) { return real(q.qmax - q.zero_point[c]); };
   const std::int64_t count = std::ssize(q.scale);
   require(count == 1 || (head < 0 ? count == channels && q.group == 1 : head < count), "fake_quantize", count,
           " scales for ", channels, " channels, head ", head);
   if (count == 1 || head >= 0) {
     const std::size_t c = count == 1 ? 0 : std::size_t(head);
-    return fake_quantize_into(x, y, rows * channels, real(q.scale[c]), low(c), high(c));
-  }
-  std::vector<real> scales(q.scale.begin(), q.scale.end()), lows, highs;
-  for (std::size_t c = 0; c < scales.size(); ++c) {
-    lows.push_back(low(c));
-    highs.push_back(high(c));
+    return fake_quantize_into(x, y, rows * channels, real(q.scale[c]), real(q.qmin - q.zero_point[c]),
+                              real(q.qmax - q.zero_point[c]));
   }
   for (std::int64_t row = 0; row < rows; ++row, x += channels, y += channels)
-    fake_quantize_row(x, y, channels, scales.data(), lows.data(), highs.data());
+    fake_quantize_row(x, y, channels, q.scale.data(), q.zero_point.data(), q.qmin, q.qmax);
 }
 
 double fake_quantize(double x, const QParams& q, std::size_t c) {

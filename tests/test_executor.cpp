@@ -8,6 +8,7 @@
 #include "nn/build.h"
 #include "quant/fake_quant.h"
 #include "quant/methods/methods.h"
+#include "tests/allocations.h"
 #include "tests/support.h"
 
 using namespace qhv;
@@ -60,6 +61,38 @@ TEST_CASE("executor: batches, threads and kernels") {
       Executor executor(program, 5, threads);
       for (const std::int64_t batch : {5, 1, 2, 3, 4})
         CHECK(test::difference(executor.run(slice(x, 0, 0, batch)), slice(expected, 0, 0, batch), 0) == "");
+    }
+  }
+}
+
+TEST_CASE("executor: a second run allocates nothing but its result") {
+  for (const char* name : {"mobilevit_xxs", "mobilevitv2_050"}) {
+    // 96 is not a multiple of 64, so that there are resizes.
+    const Model model = generated_model(*find_arch(name), 10, 96);
+    const Tensor images = generate_input(3, 3, 96, 96);
+    const std::vector<Tensor> calibration{slice(images, 0, 0, 1)};
+    Model quantized = model;
+    const QuantizedGraph q = quantize_graph(find_method("hyq"), model.graph, {.images = calibration});
+    quantized.graph = q.graph;
+    quantized.plan = q.plan;
+    for (const Model& m : {model, quantized}) {
+      const Program program = compile_model(m);
+      for (const int threads : {1, 2})
+        for (const std::int64_t batch : {1, 3}) {
+          CAPTURE(name);
+          CAPTURE(threads);
+          CAPTURE(batch);
+          const Tensor x = slice(images, 0, 0, batch);
+          Tensor logits;
+          const std::int64_t of_result = test::allocations_of([&] {
+            logits = Tensor::uninitialized({batch, program.outputs});
+          });
+          CHECK(of_result > 0);
+          Executor executor(program, batch, threads);
+          executor.run(x);
+          for (int i = 0; i < 2; ++i)
+            CHECK(test::allocations_of([&] { logits = executor.run(x); }) == of_result);
+        }
     }
   }
 }

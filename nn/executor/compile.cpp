@@ -115,7 +115,10 @@ class Compiler {
   }
   void operator()(const GlobalAvgPool&) {
     const Place x = source(0);
-    emit(PoolMap{x.rows(), x.channels}, {x.buffer}, {-1, 1, 1, x.channels}, x.channels);
+    PoolMap step{.factors = std::vector<float>(std::size_t(x.rows()), 1.0f / float(x.rows())),
+                 .channels = x.channels};
+    for (std::int64_t r = 0; r < x.rows(); ++r) step.offsets.push_back(std::int32_t(r * x.channels));
+    emit(std::move(step), {x.buffer}, {-1, 1, 1, x.channels}, x.channels);
   }
   void operator()(const Concat& op) {
     if (op.axis != 1 || shapes_[std::size_t(current_)].size() != 4)

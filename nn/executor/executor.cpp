@@ -5,8 +5,25 @@
 
 #include "nn/executor/attend.h"
 #include "nn/executor/inverted_residual.h"
+#include "nn/shapes.h"
 
 namespace qhv {
+namespace {
+
+// An image's normalisation sums by stretches of fixed size, added up in order, whichever threads computed
+// them.
+constexpr std::int64_t kStretch = 8192;
+
+std::int64_t stretches_of(const NormalizeImage& op) {
+  return (op.rows * op.channels + kStretch - 1) / kStretch;
+}
+
+/// Scratch memory of all threads together: a double for each stretch, two floats for each channel.
+std::int64_t normalization_scratch(const NormalizeImage& op) {
+  return aligned_size(2 * stretches_of(op)) + 2 * aligned_size(op.channels);
+}
+
+}  // namespace
 
 /// One evaluation: a visitor of steps.
 struct Executor::Run {
@@ -174,17 +191,15 @@ struct Executor::Run {
   }
 
   void operator()(const NormalizeImage& op) const {
-    // Sums by stretches of fixed size, added up in order, whichever threads computed them.
-    constexpr std::int64_t kStretch = 8192;
-    const std::int64_t size = op.rows * op.channels, stretches = (size + kStretch - 1) / kStretch;
-    std::vector<double> sums(std::size_t(stretches), 0.0);
-    std::vector<float> scale(std::size_t(op.channels)), shift(std::size_t(op.channels));
+    const std::int64_t size = op.rows * op.channels, stretches = stretches_of(op);
+    auto* sums = reinterpret_cast<double*>(scratch);
+    float *scale = scratch + aligned_size(2 * stretches), *shift = scale + aligned_size(op.channels);
     const auto total = [&](const auto& of) {
       pool.run(stretches, [&](std::int64_t i, int) {
-        sums[std::size_t(i)] = of(i * kStretch, std::min(kStretch, size - i * kStretch));
+        sums[i] = of(i * kStretch, std::min(kStretch, size - i * kStretch));
       });
       double sum = 0;
-      for (const double s : sums) sum += s;
+      for (std::int64_t i = 0; i < stretches; ++i) sum += sums[i];
       return sum;
     };
     for (std::int64_t image = 0; image < batch; ++image) {
@@ -198,13 +213,13 @@ struct Executor::Run {
                               }) /
                               double(size);
       const double factor = 1 / std::sqrt(variance + op.eps);
-      for (std::size_t c = 0; c < scale.size(); ++c) {
+      for (std::int64_t c = 0; c < op.channels; ++c) {
         scale[c] = float(double(op.weight.data()[c]) * factor);
         shift[c] = float(double(op.bias.data()[c]) - mean * double(op.weight.data()[c]) * factor);
       }
       split(op.rows, [&](std::int64_t begin, std::int64_t end) {
-        kernels.scale_shift(x + begin * op.channels, y + begin * op.channels, end - begin, op.channels,
-                            scale.data(), shift.data());
+        kernels.scale_shift(x + begin * op.channels, y + begin * op.channels, end - begin, op.channels, scale,
+                            shift);
       });
     }
   }
@@ -268,11 +283,9 @@ struct Executor::Run {
   }
 
   void operator()(const PoolMap& op) const {
-    std::vector<std::int32_t> offsets(std::size_t(op.rows), 0);
-    const std::vector<float> factors(offsets.size(), 1.0f / float(op.rows));
-    for (std::int64_t r = 0; r < op.rows; ++r) offsets[std::size_t(r)] = std::int32_t(r * op.channels);
+    const std::int64_t rows = std::ssize(op.offsets);
     pool.run(batch, [&](std::int64_t image, int) {
-      kernels.weighted_sum(src() + image * op.rows * op.channels, offsets.data(), factors.data(), op.rows,
+      kernels.weighted_sum(src() + image * rows * op.channels, op.offsets.data(), op.factors.data(), rows,
                            dst() + image * op.channels, op.channels);
     });
   }
@@ -307,9 +320,12 @@ namespace {
 /// Floats: of each thread for itself, or of all of them together.
 std::int64_t scratch_of(const Program& program, std::int64_t batch, int threads) {
   std::int64_t size = program.scratch_size * threads;
-  for (const Step& step : program.steps)
+  for (const Step& step : program.steps) {
     if (const auto* conv = std::get_if<WinogradConv>(&step.op))
       size = std::max(size, winograd_scratch(*conv, batch));
+    if (const auto* norm = std::get_if<NormalizeImage>(&step.op))
+      size = std::max(size, normalization_scratch(*norm));
+  }
   return size;
 }
 
@@ -325,10 +341,7 @@ Executor::Executor(const Program& program, std::int64_t batch, int threads)
 }
 
 Tensor Executor::run(const Tensor& x, const std::function<void(std::size_t)>& after_step) {
-  const Shape& one = program_.input_shape;
-  const Shape expected{x.rank() ? x.dim(0) : 0, one[0], one[1], one[2]};
-  require(x.shape() == expected, "executor", "input ", x.shape(), " instead of ", expected);
-  require(x.dim(0) >= 1 && x.dim(0) <= batch_, "executor", x.dim(0), " images in a batch of up to ", batch_);
+  check_batch(x, program_.input_shape, batch_, "executor");
   Run run{program_, *program_.kernels, pool_,   arena_.data(), scratch_.data(),
           x.dim(0), x.data(),          nullptr, batch_};
   for (std::size_t i = 0; i < program_.steps.size(); ++i) {

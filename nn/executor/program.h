@@ -116,8 +116,11 @@ struct ActivateMap {  // SiLU
   std::int64_t size = 0;
 };
 
-struct PoolMap {  // mean over rows
-  std::int64_t rows = 0, channels = 0;
+/// The mean over rows.
+struct PoolMap {
+  std::vector<std::int32_t> offsets = {};  // of the rows
+  std::vector<float> factors = {};         // 1 / rows, for each
+  std::int64_t channels = 0;
 };
 
 struct ResizeMap {

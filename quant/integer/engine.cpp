@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "nn/shapes.h"
 #include "quant/integer/attend_codes.h"
 #include "quant/integer/products.h"
 #include "quant/integer/round_up.h"
@@ -326,12 +327,7 @@ IntegerEngine::IntegerEngine(const IntegerProgram& program, std::int64_t batch, 
 }
 
 TensorI32 IntegerEngine::run(const Tensor& x, const std::function<void(std::size_t)>& after_step) {
-  const Shape& one = program_.input_shape;
-  require(x.rank() == 4 && std::equal(one.begin(), one.end(), x.shape().begin() + 1), "integer engine",
-          "input ", x.shape(), " instead of [", x.rank() ? x.dim(0) : 0, ", ", one[0], ", ", one[1], ", ",
-          one[2], "]");
-  require(x.dim(0) >= 1 && x.dim(0) <= batch_, "integer engine", x.dim(0), " images in a batch of up to ",
-          batch_);
+  check_batch(x, program_.input_shape, batch_, "integer engine");
   Run run{kernels_,        pool_,         places_,         arena_.data(),
           scratch_.data(), scratch_size_, moments_.data(), normalizers_.data(),
           x.dim(0),        x.data()};
