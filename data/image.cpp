@@ -123,9 +123,8 @@ Image decode_image(const std::string& path) {
   if (!pixels) file_error(path, "is damaged (", stbi_failure_reason(), ")");
   if (reader.overrun) file_error(path, "is damaged (ended early)");
 
-  Image image = make_image(width, height);
-  std::copy_n(pixels.get(), image.rgb.size(), image.rgb.begin());
-  return image;
+  const std::size_t size = std::size_t(3) * std::size_t(width) * std::size_t(height);
+  return {width, height, std::vector<std::uint8_t>(pixels.get(), pixels.get() + size)};
 }
 
 bool has_image_extension(std::string_view path) {

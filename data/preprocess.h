@@ -33,6 +33,8 @@ struct Preprocess {
 void validate(const Preprocess& options);
 
 Tensor preprocess(const Image& image, const Preprocess& options);
+/// The same to where the planes shall lie, as in a batch.
+void preprocess(const Image& image, const Preprocess& options, real* planes);
 
 /// Steps 3 and 4 alone, for an image that has res x res pixels already.
 Tensor image_to_tensor(const Image& image, const Preprocess& options);

@@ -15,23 +15,52 @@
 // Errors: std::invalid_argument for sizes below 1 or above kMaxImagePixels, for crops larger than the image.
 #pragma once
 
+#include <memory>
+
 #include "data/image.h"
 
 namespace qhv {
 
 enum class Interpolation { kBilinear, kBicubic };
 
-Image resize(const Image& image, int width, int height, Interpolation interpolation);
-
 /// Pixels left .. left + width - 1 of the rows top .. top + height - 1.
 struct Box {
   int left = 0, top = 0, width = 0, height = 0;
 };
 
+Image resize(const Image& image, int width, int height, Interpolation interpolation);
+
+/// The pixels `box` of resize(image, width, height, interpolation), a row at a time. What they do not depend
+/// on is not computed. `image` must outlive it.
+class ResizedRows {
+ public:
+  ResizedRows(const Image& image, int width, int height, Interpolation interpolation, const Box& box);
+
+  /// Row y of the box, 3 * box.width bytes.
+  void get(int y, std::uint8_t* rgb) const;
+
+  /// What an output pixel is made of: the inputs first, first + 1, ..., each with its weight times 2^22.
+  struct Tap {
+    int first, count;
+    std::size_t weights;  // where they begin
+  };
+  struct Taps {
+    std::vector<Tap> pixels;
+    std::vector<std::int32_t> weights;
+  };
+
+ private:
+  std::size_t size_;                         // bytes of a row of the box
+  std::unique_ptr<std::uint8_t[]> weighed_;  // rows of the first pass, if there is one
+  const std::uint8_t* rows_ = nullptr;       // what the second pass reads
+  std::size_t stride_ = 0;
+  Taps taps_;  // of the second pass, if there is one
+};
+
 Image crop(const Image& image, const Box& box);
 
-/// The middle width x height. Where the margins cannot be equal, the offset is rounded half to even:
-/// a margin of 1 pixel begins at 0, one of 3 pixels at 2.
-Image center_crop(const Image& image, int width, int height);
+/// The middle width x height of an image. Where the margins cannot be equal, the offset is rounded half to
+/// even: a margin of 1 pixel begins at 0, one of 3 pixels at 2.
+Box center_box(int image_width, int image_height, int width, int height);
 
 }  // namespace qhv

@@ -22,12 +22,12 @@ std::vector<double> probabilities(std::span<const real> logits, const std::vecto
   return result;
 }
 
-/// Loads and prepares one image. Whatever is wrong with it is a std::runtime_error that begins with its
-/// path.
-Tensor read_image(const std::string& path, const Preprocess& options) {
+/// Loads and prepares one image, to planes [3, res, res]. Whatever is wrong with it is a std::runtime_error
+/// that begins with its path.
+void read_image(const std::string& path, const Preprocess& options, real* planes) {
   const Image image = load_image(path);
   try {
-    return preprocess(image, options);
+    preprocess(image, options, planes);
   } catch (const std::invalid_argument& error) {
     file_error(path, error.what());
   }
@@ -36,16 +36,15 @@ Tensor read_image(const std::string& path, const Preprocess& options) {
 /// The readable images of a batch as one tensor; the predictions of the others get their error.
 Tensor read_batch(std::span<Prediction> batch, const Preprocess& options,
                   std::vector<Prediction*>& readable) {
-  std::vector<Tensor> images;
+  Tensor images = Tensor::uninitialized({std::ssize(batch), 3, options.res, options.res});
+  const std::int64_t size = inner_count(images.shape(), 0);
   for (Prediction& p : batch) try {
-      images.push_back(read_image(p.path, options));
+      read_image(p.path, options, images.data() + std::ssize(readable) * size);
       readable.push_back(&p);
     } catch (const std::runtime_error& error) {
       p.error = error.what();
     }
-  std::vector<const Tensor*> parts;
-  for (const Tensor& image : images) parts.push_back(&image);
-  return parts.empty() ? Tensor() : concat_axis(parts, 0);
+  return readable.size() == batch.size() ? std::move(images) : slice(images, 0, 0, std::ssize(readable));
 }
 
 }  // namespace
@@ -102,8 +101,10 @@ std::vector<Prediction> predict(const Model& model, const std::vector<std::strin
 std::vector<Tensor> load_images(const std::vector<std::string>& paths, const Preprocess& options,
                                 int threads) {
   std::vector<Tensor> images(paths.size());
-  parallel_for(std::int64_t(paths.size()), threads,
-               [&](std::int64_t i) { images[std::size_t(i)] = read_image(paths[std::size_t(i)], options); });
+  parallel_for(std::int64_t(paths.size()), threads, [&](std::int64_t i) {
+    Tensor& image = images[std::size_t(i)] = Tensor::uninitialized({1, 3, options.res, options.res});
+    read_image(paths[std::size_t(i)], options, image.data());
+  });
   return images;
 }
 

@@ -62,13 +62,14 @@ TEST_CASE("preprocess: shorter side, then the middle") {
   for (const auto& c : cases) {
     const Image image = random_image(c.width, c.height, ++seed);
     for (const Interpolation interpolation : {Interpolation::kBilinear, Interpolation::kBicubic}) {
-      const Image crop = center_crop(resize(image, c.resized_width, c.resized_height, interpolation), 16, 16);
+      const Image middle = crop(resize(image, c.resized_width, c.resized_height, interpolation),
+                                center_box(c.resized_width, c.resized_height, 16, 16));
       const Tensor x = preprocess(image, {.res = 16, .resize = c.resize, .interpolation = interpolation});
       Tensor expected({1, 3, 16, 16});
       for (int y = 0; y < 16; ++y)
         for (int column = 0; column < 16; ++column)
           for (int colour = 0; colour < 3; ++colour)
-            expected.at({0, colour, y, column}) = real(crop.row(y)[3 * column + colour] / 255.0);
+            expected.at({0, colour, y, column}) = real(middle.row(y)[3 * column + colour] / 255.0);
       CAPTURE(c.width);
       CHECK(difference(x, expected, 0) == "");
     }

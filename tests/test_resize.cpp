@@ -163,27 +163,49 @@ TEST_CASE("resize: errors") {
   CHECK(error_of([&] { resize(src, 0, 4, kBicubic); }) == "invalid_argument: [resize] 4 x 4 to 0 x 4");
   CHECK(error_of([&] { resize(src, 4, -1, kBicubic); }) == "invalid_argument: [resize] 4 x 4 to 4 x -1");
   CHECK(error_of([&] { resize(src, 1 << 20, 1 << 20, kBicubic); }).starts_with("invalid_argument: [resize]"));
+  CHECK(error_of([&] {
+          ResizedRows(src, 8, 8, kBicubic, {1, 0, 8, 8});
+        }) == "invalid_argument: [resize] 8 x 8 from column 1, row 0 of an image of 8 x 8");
   CHECK(error_of([&] { resize(Image{}, 4, 4, kBicubic); }).starts_with("invalid_argument: [resize] 0 bytes"));
   CHECK(error_of([&] { resize(Image{4, 4, {1, 2}}, 4, 4, kBicubic); }).starts_with("invalid_argument"));
 }
 
-TEST_CASE("center_crop: offsets are rounded half to even") {
+TEST_CASE("resize: rows of a part are those of the whole image") {
+  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    const auto draw = [&](std::uint64_t i, int count) {
+      return int(random_below(seed, i, std::uint32_t(count)));
+    };
+    const Image src = random_image(1 + draw(0, 40), 1 + draw(1, 40), seed);
+    // Every third one keeps its width, every fourth one its height: such a pass is skipped.
+    const int width = seed % 3 ? 1 + draw(2, 40) : src.width,
+              height = seed % 4 ? 1 + draw(3, 40) : src.height;
+    const int left = draw(4, width), top = draw(5, height);
+    const Box box{left, top, 1 + draw(6, width - left), 1 + draw(7, height - top)};
+    const Image expected = crop(resize(src, width, height, kBicubic), box);
+    const ResizedRows rows(src, width, height, kBicubic, box);
+    Image part = make_image(box.width, box.height);
+    for (int y = box.height - 1; y >= 0; --y) rows.get(y, part.row(y));
+    CAPTURE(seed);
+    CHECK(part.rgb == expected.rgb);
+  }
+}
+
+TEST_CASE("center_box: offsets are rounded half to even") {
   Levels levels(10);
   for (int i = 0; i < 10; ++i) levels[std::size_t(i)] = i;
   // margin:       0  1  2  3  4  5  6  7  8  9
   const int offset[]{0, 0, 1, 2, 2, 2, 3, 4, 4, 4};
   for (int margin = 0; margin < 10; ++margin) {
     const Levels expected(levels.begin() + offset[margin], levels.begin() + offset[margin] + 10 - margin);
-    CHECK(levels_of(center_crop(grey(10, 1, levels), 10 - margin, 1)) == expected);
-    CHECK(levels_of(center_crop(grey(1, 10, levels), 1, 10 - margin)) == expected);
+    CHECK(levels_of(crop(grey(10, 1, levels), center_box(10, 1, 10 - margin, 1))) == expected);
+    CHECK(levels_of(crop(grey(1, 10, levels), center_box(1, 10, 1, 10 - margin))) == expected);
   }
-  CHECK(levels_of(center_crop(grey(3, 3, {0, 1, 2, 3, 4, 5, 6, 7, 8}), 2, 1)) == Levels{3, 4});
+  CHECK(levels_of(crop(grey(3, 3, {0, 1, 2, 3, 4, 5, 6, 7, 8}), center_box(3, 3, 2, 1))) == Levels{3, 4});
 }
 
-TEST_CASE("center_crop: errors") {
-  const Image src = random_image(4, 6, 1);
-  CHECK(error_of([&] { center_crop(src, 5, 6); }) ==
-        "invalid_argument: [center_crop] 5 x 6 of an image of 4 x 6");
-  CHECK(error_of([&] { center_crop(src, 4, 7); }).starts_with("invalid_argument: [center_crop] 4 x 7"));
-  CHECK(error_of([&] { center_crop(src, 0, 1); }).starts_with("invalid_argument"));
+TEST_CASE("center_box: errors") {
+  CHECK(error_of([&] { center_box(4, 6, 5, 6); }) ==
+        "invalid_argument: [center_box] 5 x 6 of an image of 4 x 6");
+  CHECK(error_of([&] { center_box(4, 6, 4, 7); }).starts_with("invalid_argument: [center_box] 4 x 7"));
+  CHECK(error_of([&] { center_box(4, 6, 0, 1); }).starts_with("invalid_argument"));
 }

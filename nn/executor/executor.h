@@ -1,5 +1,6 @@
-// Runs a compiled network. An Executor has the memory of one evaluation, allocated once; the program, with
-// its weights, may be shared by several, each on a thread of its own.
+// Runs a compiled network. An Executor has the memory of one evaluation, allocated once: a run allocates
+// nothing but its result. The program, with its weights, may be shared by several, each on a thread of its
+// own.
 //
 // Results are the reference interpreter's (run.h) within rounding. They do not depend on the number of
 // threads, nor on what else is in the batch.
