@@ -4,11 +4,13 @@
 #include <array>
 #include <cctype>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <span>
 
 #include "tensor/check.h"
 #include "tensor/file.h"
+#include "tensor/vectorize.h"
 
 // stb_image is a header with its implementation in it; this is the only file that sees it. Its memory is
 // zeroed, because up to 2.27 a JPEG file could make it use Huffman tables that it had never filled.
@@ -67,8 +69,11 @@ bool huffman_tables_fit(std::span<const std::byte> file) {
   const auto at = [&](std::size_t i) { return i < file.size() ? std::to_integer<unsigned>(file[i]) : 0; };
   std::size_t i = 0;
   while (i + 1 < file.size()) {
+    const void* next = std::memchr(&file[i], 0xff, file.size() - i);
+    if (!next) break;
+    i = std::size_t(static_cast<const std::byte*>(next) - file.data());
     const unsigned marker = at(i + 1);
-    if (at(i) != 0xff || marker == 0xff) {
+    if (marker == 0xff) {
       ++i;
       continue;
     }
@@ -86,6 +91,19 @@ bool huffman_tables_fit(std::span<const std::byte> file) {
     i = end;
   }
   return true;
+}
+
+/// The colours of `count` pixels of four bytes, of which the last is transparency.
+QHV_VECTORIZE void drop_transparency(const stbi_uc* rgba, std::size_t count, std::uint8_t* rgb) {
+  using Bytes [[gnu::vector_size(16)]] = std::uint8_t;
+  // Four pixels at a time; the four bytes too many are overwritten by the next pixels.
+  for (; count > 5; count -= 4, rgba += 16, rgb += 12) {
+    Bytes pixels;
+    std::memcpy(&pixels, rgba, sizeof(pixels));
+    pixels = __builtin_shufflevector(pixels, pixels, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15);
+    std::memcpy(rgb, &pixels, sizeof(pixels));
+  }
+  for (; count > 0; --count, rgba += 4, rgb += 3) std::copy_n(rgba, 3, rgb);
 }
 
 struct FreePixels {
@@ -117,14 +135,16 @@ Image decode_image(const std::string& path) {
     file_error(path, "claims ", width, " x ", height, " pixels; the limits are ", kMaxImageSide,
                " a side and ", kMaxImagePixels, " in all");
 
+  // stb_image vectorises the conversion of a JPEG's colours for pixels of four bytes only.
   Reader reader{bytes};
   const std::unique_ptr<stbi_uc, FreePixels> pixels(
-      stbi_load_from_callbacks(&kCallbacks, &reader, &width, &height, &channels, STBI_rgb));
+      stbi_load_from_callbacks(&kCallbacks, &reader, &width, &height, &channels, STBI_rgb_alpha));
   if (!pixels) file_error(path, "is damaged (", stbi_failure_reason(), ")");
   if (reader.overrun) file_error(path, "is damaged (ended early)");
 
-  const std::size_t size = std::size_t(3) * std::size_t(width) * std::size_t(height);
-  return {width, height, std::vector<std::uint8_t>(pixels.get(), pixels.get() + size)};
+  Image image = make_image(width, height);
+  drop_transparency(pixels.get(), image.rgb.size() / 3, image.rgb.data());
+  return image;
 }
 
 bool has_image_extension(std::string_view path) {
