@@ -66,7 +66,7 @@ TEST_CASE("executor: batches, threads and kernels") {
 }
 
 TEST_CASE("executor: a second run allocates nothing but its result") {
-  for (const char* name : {"mobilevit_xxs", "mobilevitv2_050"}) {
+  for (const std::string name : {"mobilevit_xxs", "mobilevitv2_050"}) {
     // 96 is not a multiple of 64, so that there are resizes.
     const Model model = generated_model(*find_arch(name), 10, 96);
     const Tensor images = generate_input(3, 3, 96, 96);

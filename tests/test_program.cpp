@@ -426,6 +426,10 @@ TEST_CASE("program: eval skips, counts and lists images that do not decode") {
   CHECK(result.at("images") == 8);
   REQUIRE(result.at("skipped").size() == 2);
   CHECK(result.at("skipped")[0].at("image") == "damaged/b/1.bmp");
+  // In a batch the readable images close up.
+  const json together = w.result("eval model.safetensors --data damaged --res 64 --batch 4");
+  for (const char* field : {"images", "top1", "top5", "skipped"})
+    CHECK(together.at(field) == result.at(field));
 
   std::filesystem::create_directories(w.folder / "ruined");
   for (const char* name : {"a", "b", "c"}) {
