@@ -10,6 +10,7 @@
 #include "quant/integer/engine.h"
 #include "quant/integer/lower.h"
 #include "quant/methods/methods.h"
+#include "quant/observer.h"
 #include "tests/support.h"
 
 namespace qhv::test {
@@ -63,6 +64,18 @@ QuantizedGraph quantized(const Graph& graph, const char* method, int wbits, int 
   const std::vector<Tensor> images{image_for(graph, 70), image_for(graph, 71)};
   return quantize_graph(find_method(method), graph,
                         {.images = images, .wbits = wbits, .abits = abits, .threads = 2, .full = full});
+}
+
+void give_weights_zero_points(QuantizedGraph& q, const Graph& graph) {
+  for (LayerPlan& layer : q.plan.layers) {
+    if (!layer.weight) continue;
+    const int param = graph.nodes[std::size_t(find_node(graph, layer.node))].params[0];
+    std::vector<Range> ranges = channel_ranges(graph.params[std::size_t(param)].value, 0);
+    for (Range& r : ranges) r.hi *= 0.5;
+    layer.weight->quantizer = affine_params(ranges, 8, 0);
+  }
+  q.graph = graph;
+  quantize_weights(q.graph, q.plan);
 }
 
 std::map<std::string, Agreement> layer_by_layer(const QuantizedGraph& q, const Tensor& image) {

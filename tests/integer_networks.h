@@ -15,6 +15,9 @@ Tensor image_for(const Graph& graph, std::uint64_t seed, std::int64_t batch = 1)
 QuantizedGraph quantized(const Graph& graph, const char* method = "minmax", int wbits = 8, int abits = 8,
                          bool full = true);
 
+/// Requantises the weights of `graph`, by output channel, to ranges that are far from symmetric.
+void give_weights_zero_points(QuantizedGraph& q, const Graph& graph);
+
 /// How far the codes that integers make are from those of the simulation, where both read the same.
 struct Agreement {
   std::int64_t elements = 0, off_by_one = 0, further = 0;

@@ -15,7 +15,6 @@
 #include "quant/fake_quant.h"
 #include "quant/integer/engine.h"
 #include "quant/integer/lower.h"
-#include "quant/observer.h"
 #include "tests/allocations.h"
 #include "tests/integer_networks.h"
 #include "tests/program.h"
@@ -68,15 +67,7 @@ TEST_CASE(
 TEST_CASE("integer engine: zero points of weights, by column, dense and depthwise") {
   const Graph graph = generated_model(*find_arch("mobilevit_xxs"), 5, 64).graph;
   QuantizedGraph q = quantized(graph);
-  for (LayerPlan& layer : q.plan.layers) {
-    if (!layer.weight) continue;
-    const int param = graph.nodes[std::size_t(find_node(graph, layer.node))].params[0];
-    std::vector<Range> ranges = channel_ranges(graph.params[std::size_t(param)].value, 0);
-    for (Range& r : ranges) r.hi *= 0.5;  // far from symmetric
-    layer.weight->quantizer = affine_params(ranges, 8, 0);
-  }
-  q.graph = graph;
-  quantize_weights(q.graph, q.plan);
+  give_weights_zero_points(q, graph);
   for (const auto& [layer, a] : layer_by_layer(q, image_for(graph, 5))) {
     CAPTURE(layer);
     CHECK(double(a.further) <= 0.001 * double(a.elements));

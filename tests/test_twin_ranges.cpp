@@ -6,7 +6,6 @@
 #include "nn/build.h"
 #include "quant/fake_quant.h"
 #include "quant/integer/lower.h"
-#include "quant/observer.h"
 #include "tests/integer_networks.h"
 #include "tests/support.h"
 
@@ -37,16 +36,10 @@ QuantizedGraph twin_network() {
   for (std::size_t i = 0; i < graph.params.size(); ++i)
     graph.params[i].value = random_tensor(graph.params[i].value.shape(), 40 + i, -0.4, 0.4);
   QuantizedGraph q = quantized(graph);
-  for (LayerPlan& layer : q.plan.layers) {
-    if (!layer.weight) continue;
-    const int param = graph.nodes[std::size_t(find_node(graph, layer.node))].params[0];
-    std::vector<Range> ranges = channel_ranges(graph.params[std::size_t(param)].value, 0);
-    for (Range& r : ranges) r.hi *= 0.5;  // far from symmetric
-    layer.weight->quantizer = affine_params(ranges, 8, 0);
-    if (layer.node != "a") layer.inputs[0].quantizer = twin_silu(layer.node == "f" ? 2 : 4, 8);
-  }
-  q.graph = graph;
-  quantize_weights(q.graph, q.plan);
+  for (LayerPlan& layer : q.plan.layers)
+    if (layer.weight && layer.node != "a")
+      layer.inputs[0].quantizer = twin_silu(layer.node == "f" ? 2 : 4, 8);
+  give_weights_zero_points(q, graph);
   return q;
 }
 
@@ -95,8 +88,7 @@ TEST_CASE("twin ranges: what has no integer arithmetic is refused by name") {
         "invalid_argument: [integer engine: g, input 0] twin ranges whose steps have the ratio 24");
   CHECK(refusal("pool", twin_silu(4, 8)) ==
         "invalid_argument: [integer engine] global_avg_pool pool reads input 0 with a twin quantiser, which "
-        "has "
-        "no integer arithmetic here");
+        "has no integer arithmetic here");
   // Codes of weights and their zero points: 9 * 127 * 255 * 2^12 are 1.2e9 for "d", 24 times as much for "e".
   CHECK(refusal("d", twin_silu(12, 8)) == "no error");
   CHECK(
