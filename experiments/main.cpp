@@ -1,7 +1,9 @@
 // qhyvit: post-training quantisation of hybrid vision transformers. Exit codes: 0 done, 1 it failed (one line
 // on stderr says what and where), 2 wrong usage.
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -9,6 +11,8 @@
 
 #if __has_include(<malloc.h>)
 #include <malloc.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 #include "experiments/commands.h"
@@ -27,6 +31,26 @@ Model load_model_or_arch(const std::string& file_or_arch, std::optional<int> res
 }
 
 namespace {
+
+/// A pass frees and allocates the same large buffers again and again. By default the C library hands them
+/// back to the system each time, and half of the run goes into page faults: it shall keep them. The pad, as
+/// large as one heap of a thread, keeps those heaps too. Loading a model touches thousands of pages for the
+/// first time, half of its time with small pages: the heap's first pad shall be of large ones, where there
+/// are any.
+void set_up_heap() {
+#ifdef __GLIBC__
+  constexpr int kPad = 64 << 20;
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TOP_PAD, kPad);
+  constexpr std::uintptr_t kLargePage = 2 << 20;
+  const auto begin = (reinterpret_cast<std::uintptr_t>(sbrk(0)) + kLargePage - 1) / kLargePage * kLargePage;
+  void* volatile more_than_there_is = std::malloc(kPad / 64);  // so that the heap grows by the pad now
+  std::free(more_than_there_is);
+  const auto end = reinterpret_cast<std::uintptr_t>(sbrk(0));
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
 
 /// An error is one line, whatever a file's name holds.
 std::string one_line(std::string text) {
@@ -73,14 +97,7 @@ int run_program(int argc, char** argv) {
 }  // namespace qhv
 
 int main(int argc, char** argv) {
-#ifdef __GLIBC__
-  // A pass frees and allocates the same large buffers again and again. By default the C library hands them
-  // back to the system each time, and half of the run goes into page faults: keep them. The pad, as large as
-  // one heap of a thread, keeps those heaps too.
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-  mallopt(M_TOP_PAD, 64 << 20);
-#endif
+  qhv::set_up_heap();
   try {
     return qhv::run_program(argc, argv);
   } catch (const std::bad_alloc&) {
