@@ -9,7 +9,7 @@ namespace {
 
 constexpr const IntegerKernels* kTables[] = {
 #if defined(__x86_64__)
-    &kIntegerKernelsVnni, &kIntegerKernelsAvx2,
+    &kIntegerKernelsVnni, &kIntegerKernelsVnni256, &kIntegerKernelsAvxVnni, &kIntegerKernelsAvx2,
 #endif
     &kIntegerKernelsRef};
 

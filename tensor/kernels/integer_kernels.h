@@ -126,7 +126,8 @@ struct IntegerKernels {
                    std::int64_t count, std::int32_t* sums);
 };
 
-extern const IntegerKernels kIntegerKernelsVnni, kIntegerKernelsAvx2, kIntegerKernelsRef;
+extern const IntegerKernels kIntegerKernelsVnni, kIntegerKernelsVnni256, kIntegerKernelsAvxVnni,
+    kIntegerKernelsAvx2, kIntegerKernelsRef;
 
 /// The tables of this build, the fastest first.
 std::span<const IntegerKernels* const> integer_kernel_tables();
