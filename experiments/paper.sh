@@ -11,7 +11,7 @@
 #
 #   low        the search alone and with what follows it, at 4 x 8 and 4 bits
 #   rounding   what follows it, one ingredient after the other, at the same bits: equalization, bias correction, roundings
-#              layer by layer, by blocks, by bridge blocks, biases, steps, dropping; and least squares
+#              layer by layer, by blocks, by bridge blocks, steps, dropping; and least squares, alone and before gradients
 #
 # The published numbers stand there; those of float32 are timm's.
 #
@@ -35,8 +35,9 @@ case $table in
   low) defaults=("--methods percentile,qhyvit,percentile+erq,qhyvit+" "--bits 4/8,4/4" "--ends-bits 8") ;;
   rounding)
     bridge=qhyvit+bridge:roundings
-    defaults=("--methods ablation-fisher,ablation-equalization,qhyvit,qhyvit+adaround,qhyvit+brecq:roundings,$bridge,\
-$bridge:biases,$bridge:biases:steps,qhyvit+bridge,qhyvit+erq:descent,qhyvit+erq" "--bits 4/8,4/4" "--ends-bits 8") ;;
+    defaults=("--methods ablation-fisher,ablation-equalization,qhyvit,qhyvit+adaround,qhyvit+brecq:roundings,$bridge,$bridge:steps,\
+$bridge:steps:drop,qhyvit+erq,qhyvit+bridge:ridge:descent:roundings,qhyvit+bridge:ridge:descent:roundings:steps:biases:drop" \
+      "--bits 4/8,4/4" "--ends-bits 8") ;;
   *) echo "$usage" >&2; exit 2 ;;
 esac
 defaults+=("--bits 8/8,6/6" "--images 32" "--seeds 3")  # the first of a name counts

@@ -18,7 +18,7 @@ struct Recipe {
   std::string method, reconstruction;  // as above; "none" if nothing follows
 };
 
-inline constexpr const char* kBestRecipe = "qhyvit+bridge:ridge:descent:roundings:steps:biases:drop";
+inline constexpr const char* kBestRecipe = "qhyvit+bridge:roundings:steps";
 inline constexpr const char* kFastRecipe = "qhyvit+erq";
 inline constexpr const char* kBestName = "qhyvit+";
 
