@@ -34,6 +34,11 @@ double latency_ms(const Model& model, const std::string& kernels) {
   return time_in_turn({[&] { runner.run(image); }}, kLatencyRuns)[0].median();
 }
 
+bool is_float(const TableKey& key) { return key.method == kFloatMethod; }
+
+/// By METHOD+KIND, or by the best recipe's name.
+bool is_reconstructed(const TableKey& key) { return key.method.find('+') != std::string::npos; }
+
 /// Bytes of the file that `quantize` would write.
 std::int64_t quantized_bytes(const Model& model, const std::string& out) {
   const std::string temporary = concat(out, ".model-", ::getpid());
@@ -47,14 +52,13 @@ std::string settings_text(const TableKey& key, const ComparisonOptions& options,
                           const GlobalOptions& global) {
   const QuantizeOptions& how = options.calibration;
   std::string text;
-  if (key.method != kFloatMethod)
+  if (!is_float(key))
     text = concat("calib=", how.calib, ":", how.images,
                   " signal=", how.signal ? signal_name(*how.signal) : "default",
                   " search=", flavour_name(how.flavour), " ");
-  if (key.method != kFloatMethod && how.ends_bits) text += concat("ends=", *how.ends_bits, " ");
-  if (key.method != kFloatMethod && in_integers(global)) text += "engine=int8 ";
-  if (key.method.find('+') != std::string::npos)
-    text += concat("learn=", how.reconstruction_images, "x", how.iterations, " ");
+  if (!is_float(key) && how.ends_bits) text += concat("ends=", *how.ends_bits, " ");
+  if (!is_float(key) && in_integers(global)) text += "engine=int8 ";
+  if (is_reconstructed(key)) text += concat("learn=", how.reconstruction_images, "x", how.iterations, " ");
   return text +
          concat("data=", options.data, ":", subject.samples.size(), " ", preprocess_text(subject.preprocess));
 }
@@ -68,8 +72,7 @@ class Comparison {
     for (const TableKey& key : options.rows)
       if (!subjects_.contains(key.model)) subjects_.emplace(key.model, load(key.model));
     for (const TableKey& key : options.rows) check_settings(key);
-    if (std::ranges::any_of(options.rows, [](const TableKey& key) { return key.method != kFloatMethod; }))
-      calibration_paths(options.calibration, global.seed);  // throws if there are too few
+    require_images();
   }
 
   std::vector<TableRow> run() {
@@ -135,6 +138,15 @@ class Comparison {
     measure(row, quantized, subject, report);
     row.fp32_top1 = find_row(rows_, {key.model, kFloatMethod})->top1;
     return row;
+  }
+
+  /// Throws if there are too few for a row.
+  void require_images() const {
+    const QuantizeOptions& how = options_.calibration;
+    const auto seed = std::uint64_t(global_.seed);
+    if (!std::ranges::all_of(options_.rows, is_float)) draw_images(how.calib, how.images, "--images", seed);
+    if (std::ranges::any_of(options_.rows, is_reconstructed))
+      draw_images(how.calib, how.reconstruction_images, "--reconstruct-images", seed);
   }
 
   Model quantized_by(const TableKey& key, const Subject& subject, const Report& report) const {

@@ -59,12 +59,20 @@ void add_reconstruction_options(CLI::App& command, QuantizeOptions& options) {
       ->check(CLI::Range(1, 1000000));
 }
 
+std::vector<std::string> draw_images(const std::string& folder, int count, const char* option,
+                                     std::uint64_t seed) {
+  const std::vector<std::string> all = list_images(folder);
+  if (int(all.size()) < count)
+    file_error(folder, "has ", all.size(), " images, ", count, " are wanted (", option, ")");
+  return sample_images(all, count, seed);
+}
+
 std::vector<Tensor> reconstruction_images(const QuantizeOptions& options, const Preprocess& preprocess,
                                           const GlobalOptions& global) {
   if (options.reconstruction == kNoReconstruction) return {};
-  QuantizeOptions more = options;
-  more.images = options.reconstruction_images;
-  return calibration_images(more, preprocess, global);
+  const auto paths = draw_images(options.calib, options.reconstruction_images, "--reconstruct-images",
+                                 std::uint64_t(global.seed));
+  return load_images(paths, preprocess, global.threads);
 }
 
 std::string reconstruction_text(const QuantizeOptions& options) {
@@ -132,16 +140,10 @@ Model load_float_model(const std::string& path, std::optional<int> res) {
   return model;
 }
 
-std::vector<std::string> calibration_paths(const QuantizeOptions& options, std::uint64_t seed) {
-  const std::vector<std::string> all = list_images(options.calib);
-  if (int(all.size()) < options.images)
-    file_error(options.calib, "has ", all.size(), " images, ", options.images, " are wanted (--images)");
-  return sample_images(all, options.images, seed);
-}
-
 std::vector<Tensor> calibration_images(const QuantizeOptions& options, const Preprocess& preprocess,
                                        const GlobalOptions& global) {
-  return load_images(calibration_paths(options, std::uint64_t(global.seed)), preprocess, global.threads);
+  const auto paths = draw_images(options.calib, options.images, "--images", std::uint64_t(global.seed));
+  return load_images(paths, preprocess, global.threads);
 }
 
 Calibration calibration_of(const QuantizeOptions& options, const Graph& graph, std::span<const Tensor> images,

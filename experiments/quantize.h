@@ -45,9 +45,12 @@ std::string method_help();
 /// load_model, and check that the model is a float one.
 Model load_float_model(const std::string& path, std::optional<int> res);
 
-/// The images that `seed` draws. Throws std::runtime_error that begins with the folder if there are too few.
-std::vector<std::string> calibration_paths(const QuantizeOptions& options, std::uint64_t seed);
-/// The same for --seed, prepared.
+/// The images of --calib that `seed` draws. Throws std::runtime_error that begins with the folder if there
+/// are too few, naming the option that wants so many.
+std::vector<std::string> draw_images(const std::string& folder, int count, const char* option,
+                                     std::uint64_t seed);
+
+/// --images of them for --seed, prepared.
 std::vector<Tensor> calibration_images(const QuantizeOptions& options, const Preprocess& preprocess,
                                        const GlobalOptions& global);
 

@@ -366,7 +366,12 @@ TEST_CASE("program: bad input ends with code 1 and one line that names file and 
         {"text.txt", "names 1 classes, the model has 3"});
   fails("quantize model.safetensors --calib empty --out q --method minmax --res 64", {"empty"});
   fails("quantize model.safetensors --calib val --out q --method minmax --res 64 --images 10",
-        {"val: has 9 images, 10 are wanted"});
+        {"val: has 9 images, 10 are wanted (--images)"});
+  for (const char* command :
+       {"quantize model.safetensors --method minmax+erq --out q",
+        "table --models model.safetensors --data val --bits 8/8 --methods minmax+erq --out q"})
+    fails(concat(command, " --calib val --images 2 --res 64 --reconstruct-images 10"),
+          {"val: has 9 images, 10 are wanted (--reconstruct-images)"});
   CHECK(!std::filesystem::exists(w.folder / "q"));
 }
 
