@@ -12,7 +12,7 @@ TOOLS = g++ cmake make gnuplot-nox
 LIBRARIES = libstb-dev doctest-dev nlohmann-json3-dev libcli11-dev libzip-dev
 KERNELS = libopenblas-pthread-dev libdnnl-dev
 
-.PHONY: all demo test test-long bench-peers deps format layers asan portable fuzz clean help
+.PHONY: all demo test test-long bench-peers compare-onednn deps format layers asan portable fuzz clean help
 
 all: ## build the program, build/qhyvit
 	@cmake -S . -B $(BUILD) $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
@@ -30,6 +30,9 @@ test-long: all ## accuracy of every model of the development data, float and qua
 
 bench-peers: all ## latency against ONNX Runtime, where npm and the models in PEERS are (a minute)
 	@experiments/bench_peers.sh $(BUILD) $(PEERS) $(BUILD)/peers.csv
+
+compare-onednn: all ## integer products of a network by our kernels and by oneDNN: sums and times
+	@cmake --build $(BUILD) --target compare_int8 && $(BUILD)/compare_int8
 
 deps: ## install the Debian or Ubuntu packages that are missing (as root, or by sudo)
 	@missing=; for p in $(TOOLS) $(LIBRARIES) $(KERNELS); do \
@@ -73,4 +76,4 @@ clean: ## remove the build folders
 	@rm -rf build build-asan build-portable build-fuzz
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "make %-14s %s\n", $$1, $$2}'

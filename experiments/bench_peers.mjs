@@ -32,15 +32,16 @@ for (const [arch, engine, onnx] of [['mobilevit_s', 'float32', 'mobilevit_s.onnx
     const rounds = [];
     for (let i = 0; i < kRounds; i++) rounds.push({ theirs: theirs(onnx, threads), ours: ours(arch, engine, threads) });
     const last = rounds.at(-1);
+    const peak = (r) => (engine === 'int8' ? r.ours.peaks.int8_gmacs : r.ours.peaks.gmacs);  // 0 if it has none
     rows.push([arch, engine, threads, median(rounds.map((r) => r.theirs.median_ms)), least(rounds.map((r) => r.theirs.min_ms)),
       median(rounds.map((r) => r.ours.median_ms)), least(rounds.map((r) => r.ours.min_ms)),
       median(rounds.map((r) => r.theirs.median_ms / r.ours.median_ms)),
-      median(rounds.map((r) => r.ours.median_ms / (r.ours.gmacs / (engine === 'int8' ? r.ours.peaks.int8_gmacs : r.ours.peaks.gmacs) * 1000))),
+      peak(last) ? median(rounds.map((r) => r.ours.median_ms / (r.ours.gmacs / peak(r) * 1000))) : '',
       last.ours.kernels, last.ours.isa, os.cpus()[0].model.trim(), last.theirs.version]
       .map((value) => (typeof value === 'number' ? +value.toFixed(3) : value)));
     const [model, , , theirMs, , ourMs, , ratio, floor] = rows.at(-1);
     console.log(`${model} ${engine}, ${threads} thread(s): ONNX Runtime ${theirMs} ms, qhyvit ${ourMs} ms, ` +
-      `ratio ${ratio}, ${floor} times the arithmetic floor`);
+      `ratio ${ratio}` + (floor ? `, ${floor} times the arithmetic floor` : ''));
   }
 fs.writeFileSync(`${out}.tmp`, [columns, ...rows].map((row) => row.join(',')).join('\n') + '\n');
 fs.renameSync(`${out}.tmp`, out);

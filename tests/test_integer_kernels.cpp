@@ -232,7 +232,7 @@ TEST_CASE("integer codes: requantisation, additions and tables in every width") 
 }
 
 TEST_CASE("integer rows: sums, softmax, normalisation, products") {
-  for (const std::int64_t count : {1, 2, 7, 16, 17, 33, 64, 100, 256, 1000}) {
+  for (const std::int64_t count : {1, 2, 7, 16, 17, 33, 64, 100, 256, 1000, 1100}) {
     CAPTURE(count);
     const auto codes = integers<std::uint8_t>(count + kSlack, 0, 255, 13);
     const auto words = integers<std::int16_t>(count, -32768, 32767, 14);

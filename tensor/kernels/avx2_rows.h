@@ -3,6 +3,7 @@
 // written out here the compiler makes vectors of.
 #pragma once
 
+#include "tensor/kernels/avx2_depthwise.h"
 #include "tensor/kernels/integer_rows.h"
 
 constexpr std::int64_t kLanes = 8;
@@ -123,6 +124,47 @@ void rescale_table(const RequantizeTask& t, const std::int32_t* table, const std
   rescale_table_plain(rest_of(t, c), table, codes + c, codes_stride, rows, columns - c, dst + c, dst_stride);
 }
 
+/// 256 bytes as sixteen shuffles can look them up.
+struct ByteTable {
+  __m256i part[16];  // 16 entries each, twice
+
+  explicit ByteTable(const std::int16_t* table) {
+    for (int i = 0; i < 16; ++i) {
+      const __m256i words = _mm256_and_si256(Columns::load(table + 16 * i), _mm256_set1_epi16(255));
+      part[i] = _mm256_permute4x64_epi64(_mm256_packus_epi16(words, words), 0x88);
+    }
+  }
+
+  /// Of each byte: its low bits choose in every part, the high ones, halving what is left, among the parts.
+  __m256i operator[](__m256i x) const {
+    const __m256i low = _mm256_and_si256(x, _mm256_set1_epi8(15));
+    __m256i found[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) found[i] = _mm256_shuffle_epi8(part[i], low);
+#pragma GCC unroll 4
+    for (int bit = 4; bit < 8; ++bit) {
+      const __m256i is_set = _mm256_slli_epi16(x, 7 - bit);
+#pragma GCC unroll 8
+      for (int i = 0; i < 128 >> bit; ++i)
+        found[i] = _mm256_blendv_epi8(found[2 * i], found[2 * i + 1], is_set);
+    }
+    return found[0];
+  }
+};
+
+/// The last bytes of a row overlap those before them.
+void look_up_u8(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
+                std::int64_t rows, std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride) {
+  constexpr std::int64_t kBytes = 32;
+  if (columns < kBytes) return look_up_plain(table, codes, codes_stride, rows, columns, dst, dst_stride);
+  const ByteTable bytes(table);
+  for (std::int64_t row = 0; row < rows; ++row, codes += codes_stride, dst += dst_stride)
+    for (std::int64_t c = 0; c < columns; c += kBytes) {
+      const std::int64_t at = c < columns - kBytes ? c : columns - kBytes;
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + at), bytes[Columns::load(codes + at)]);
+    }
+}
+
 void normalize(const std::int16_t* src, std::int64_t count, std::int32_t mean, std::int32_t inverse,
                int shift, std::int32_t* dst) {
   const __m256i m = _mm256_set1_epi32(mean), factor = _mm256_set1_epi64x(inverse),
@@ -140,6 +182,42 @@ void normalize(const std::int16_t* src, std::int64_t count, std::int32_t mean, s
   normalize_plain(src + c, count - c, mean, inverse, shift, dst + c);
 }
 
+/// Exponents are looked up once and kept, of rows that are no longer than this.
+constexpr std::int64_t kSoftmaxRow = 1024;
+
+void softmax(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count, std::uint8_t* dst) {
+  if (count > kSoftmaxRow) return softmax_plain(t, codes, count, dst);
+  std::uint8_t largest = 0;
+  for (std::int64_t i = 0; i < count; ++i) largest = codes[i] > largest ? codes[i] : largest;
+  const std::uint16_t* table = t.exponents + largest;
+  alignas(32) std::uint16_t exponents[kSoftmaxRow];
+  std::uint32_t sum = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    exponents[i] = table[-std::int64_t(codes[i])];
+    sum += exponents[i];
+  }
+  const SoftmaxFactor r = softmax_factor(t, sum);
+  const std::uint32_t half = std::uint32_t{1} << (r.shift - 1);
+  // Of probabilities past all codes it does not matter how large they are; less than 2^24 stays so with a
+  // zero point.
+  constexpr std::uint32_t kMost = 1 << 24;
+  const __m256i factor = _mm256_set1_epi32(std::int32_t(r.factor)),
+                halves = _mm256_set1_epi32(std::int32_t(half)), most = _mm256_set1_epi32(kMost),
+                zero = _mm256_set1_epi32(t.zero), lo = _mm256_set1_epi32(t.lo), hi = _mm256_set1_epi32(t.hi);
+  const __m128i shift = _mm_cvtsi32_si128(r.shift);
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const __m256i e = _mm256_cvtepu16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(exponents + i)));
+    const __m256i p = _mm256_srl_epi32(_mm256_add_epi32(_mm256_mullo_epi32(e, factor), halves), shift),
+                  code = _mm256_add_epi32(_mm256_min_epu32(p, most), zero);
+    store_codes(dst + i, _mm256_min_epi32(_mm256_max_epi32(code, lo), hi));
+  }
+  for (; i < count; ++i) {
+    const std::uint32_t p = (exponents[i] * r.factor + half) >> r.shift;
+    dst[i] = std::uint8_t(clip(std::int64_t(p) + t.zero, t.lo, t.hi));
+  }
+}
+
 constexpr IntegerKernels table_of_rows(const char* name, bool (*is_supported)(),
                                        void (*gemm)(const IntegerGemmTask&, std::int64_t, std::int64_t)) {
   IntegerKernels table = plain_table(name, is_supported);
@@ -149,7 +227,10 @@ constexpr IntegerKernels table_of_rows(const char* name, bool (*is_supported)(),
   table.requantize_i32 = requantize<std::int32_t>;
   table.add_u8 = add<std::uint8_t>;
   table.add_i16 = add<std::int16_t>;
+  table.look_up_u8 = look_up_u8;
   table.rescale_table = rescale_table;
+  table.softmax = softmax;
   table.normalize = normalize;
+  table.depthwise = depthwise;
   return table;
 }

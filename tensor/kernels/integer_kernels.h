@@ -89,7 +89,7 @@ struct IntegerKernels {
   void (*add_i16)(const RequantizeTask&, const std::int32_t* addend_multiplier, const std::int32_t* sums,
                   std::int64_t sums_stride, const std::int16_t* addend, std::int64_t addend_stride,
                   std::int64_t rows, std::int64_t columns, std::int16_t* dst, std::int64_t dst_stride);
-  /// dst = table[code]
+  /// dst = table[code]; dst is not codes.
   void (*look_up_u8)(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,
                      std::int64_t rows, std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride);
   void (*look_up_i16)(const std::int16_t* table, const std::uint8_t* codes, std::int64_t codes_stride,

@@ -68,8 +68,9 @@ struct WinogradTiles {
   std::int64_t plane = 0;  // floats from one of the 36 positions to the next
 };
 
-/// Independent chains of multiply_adds().
-inline constexpr int kMultiplyAddChains = 16;
+/// Independent chains of multiply_adds(): more than two units of a latency of five keep busy, and as many as
+/// 16 registers hold beside the two factors.
+inline constexpr int kMultiplyAddChains = 12;
 
 struct FloatKernels {
   const char* name;
