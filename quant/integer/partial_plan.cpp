@@ -18,7 +18,7 @@ struct Products {
 }  // namespace
 
 RunHooks partial_plan_hooks(const Graph& graph, const QuantPlan& plan, const IntegerKernels& kernels) {
-  const auto products = std::make_shared<Products>(PlannedLayers(graph, plan));
+  const auto products = std::make_shared<Products>(Products{PlannedLayers(graph, plan)});
   for (const int node : quantizable_nodes(graph))
     if (products->layers.is_integer_product(node))
       products->of_node.try_emplace(node, graph, products->layers, node, kernels);
