@@ -42,8 +42,8 @@ TEST_CASE("planes: softmax into twin and logarithmic codes is that of the quanti
         CAPTURE(scale);
         CAPTURE(count);
         std::vector<std::uint8_t> codes;
-        for (const real x : test::random_tensor({count}, std::uint64_t(count), 0, 255).values())
-          codes.push_back(std::uint8_t(x));
+        const Tensor drawn = test::random_tensor({count}, std::uint64_t(count), 0, 255);
+        for (const real x : drawn.values()) codes.push_back(std::uint8_t(x));
         const PlanedSoftmax s = planed_softmax(quantizer, scale, "test");
         const std::vector<double> p = softmax_of(codes, scale), actual = dequantized(s, codes);
         // The quantiser of a probability or of one next to it: thresholds are rounded.
