@@ -36,7 +36,7 @@ void for_each_fast_table(Check check) {
   }
 }
 
-constexpr std::int64_t kDepths[] = {1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 144, 640};
+constexpr std::int64_t kDepths[] = {1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 144, 640, 801};
 constexpr std::int64_t kColumns[] = {1, 5, 15, 16, 17, 31, 33, 48, 63, 64, 65, 80, 96, 121};
 
 }  // namespace
@@ -79,7 +79,7 @@ TEST_CASE("integer gemm: sums of products in every shape, extremes included") {
 }
 
 TEST_CASE("integer gemm: windows of three segments, rows anywhere, a stretch of them") {
-  for (const std::int64_t channels : {1, 3, 4, 7, 16, 24}) {
+  for (const std::int64_t channels : {1, 3, 4, 7, 16, 24, 96}) {
     CAPTURE(channels);
     constexpr std::int64_t kWidth = 9, kColumnsOut = 37;
     const auto x = integers<std::uint8_t>(kWidth * kWidth * channels + kSlack, 0, 255, 3);

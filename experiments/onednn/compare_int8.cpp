@@ -1,15 +1,19 @@
 // Our integer products against those of oneDNN, layer by layer, on one thread: whether oneDNN's sums are the
 // same, and how long both take. Printed by `make compare-onednn`; DESIGN.md quotes it. No part of the
-// program.
+// program; oneDNN's interface is that of 2.x.
 //
 //   compare_int8 [ARCH] [RUNS]
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <string>
 #include <tuple>
+#include <type_traits>
 #include <unordered_map>
+#include <vector>
 
 #include "experiments/timing.h"
 #include "models/model.h"
@@ -64,7 +68,7 @@ struct Operands {
   }
 };
 
-/// Ours, in blocks of rows as the engine asks for them, without and with the codes made of the sums.
+/// Ours, in blocks of rows as the engine asks for them.
 class OwnProduct {
  public:
   OwnProduct(const Product& p, const Operands& x)

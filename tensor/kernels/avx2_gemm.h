@@ -1,8 +1,8 @@
 // A part of integer_avx2.cpp: matrix products in 16-bit lanes, because the instruction for bytes (vpmaddubsw)
 // saturates.
 //
-// A quad's bytes 0 and 2 are one pair of 16-bit numbers, bytes 1 and 3 the other: shifts make both from the
-// bytes, of eight columns at a time, and vpmaddwd adds each pair's products to 32 bits.
+// A quad's bytes 0 and 2 are one pair of 16-bit numbers, bytes 1 and 3 the other: a mask and shifts make
+// both, of eight columns at a time, and vpmaddwd adds each pair's products to 32 bits.
 #pragma once
 
 #include "tensor/kernels/integer_rows.h"
