@@ -97,13 +97,11 @@ json json_of(const Peaks& peaks) {
   return {{"gmacs", peaks.gmacs}, {"int8_gmacs", peaks.int8_gmacs}, {"gbytes", peaks.gbytes}};
 }
 
-void print_peaks(const Peaks& peaks, int threads, const FloatKernels& kernels) {
+void print_peaks(const Peaks& peaks, int threads, const FloatKernels& floats,
+                 const IntegerKernels& integers) {
   std::printf("peaks of %d thread%s: %.1f GMAC/s float32 (%s), ", threads, threads > 1 ? "s" : "",
-              peaks.gmacs, kernels.name);
-  if (peaks.int8_gmacs > 0)
-    std::printf("%.1f GMAC/s int8 (AVX512-VNNI), ", peaks.int8_gmacs);
-  else
-    std::printf("no AVX512-VNNI, ");
+              peaks.gmacs, floats.name);
+  if (peaks.int8_gmacs > 0) std::printf("%.1f GMAC/s int8 (%s), ", peaks.int8_gmacs, integers.name);
   std::printf("memory %.1f GB/s\n", peaks.gbytes);
 }
 
@@ -119,11 +117,17 @@ void quantize_for_speed(Model& model) {
 void bench_machine(const GlobalOptions& global) {
   if (global.kernels == "reference")
     throw CLI::ValidationError("--peaks", "the reference interpreter has no kernels to measure");
-  const FloatKernels& kernels =
-      global.kernels.empty() ? best_float_kernels() : find_float_kernels(global.kernels);
-  const Peaks peaks = measure_peaks(kernels, global.threads);
-  if (!global.quiet) print_peaks(peaks, global.threads, kernels);
-  write_json(global, {{"peaks", json_of(peaks)}, {"threads", global.threads}, {"kernels", kernels.name}});
+  const bool named = !global.kernels.empty(), of_integers = global.engine == "int8";
+  const FloatKernels& floats =
+      named && !of_integers ? find_float_kernels(global.kernels) : best_float_kernels();
+  const IntegerKernels& integers =
+      named && of_integers ? find_integer_kernels(global.kernels) : best_integer_kernels();
+  const Peaks peaks = measure_peaks(floats, integers, global.threads);
+  if (!global.quiet) print_peaks(peaks, global.threads, floats, integers);
+  write_json(global, {{"peaks", json_of(peaks)},
+                      {"threads", global.threads},
+                      {"kernels", floats.name},
+                      {"integer_kernels", integers.name}});
 }
 
 void bench(const Options& options, const GlobalOptions& global) {
@@ -198,12 +202,15 @@ void bench(const Options& options, const GlobalOptions& global) {
   if (from_file) result["load_ms"] = load_ms;
 
   std::vector<StepTime> steps;
+  const FloatKernels& floats = best_float_kernels();
+  const IntegerKernels& integers =
+      model.in_integers ? find_integer_kernels(runner.kernels()) : best_integer_kernels();
   Peaks peaks;
   double peak_gmacs = 0;  // of the arithmetic that the engine has
   if (compiled) {
     result["arena_bytes"] = runner.memory_bytes();
     result["weight_bytes"] = runner.weight_bytes();
-    peaks = measure_peaks(best_float_kernels(), global.threads);
+    peaks = measure_peaks(floats, integers, global.threads);
     peak_gmacs = model.in_integers && peaks.int8_gmacs > 0 ? peaks.int8_gmacs : peaks.gmacs;
     result["peaks"] = json_of(peaks);
     steps = profile(runner, inside->input(), options.runs);
@@ -228,7 +235,7 @@ void bench(const Options& options, const GlobalOptions& global) {
     }
     if (compiled) {
       print_profile(steps, peak_gmacs);
-      if (options.peaks) print_peaks(peaks, global.threads, best_float_kernels());
+      if (options.peaks) print_peaks(peaks, global.threads, floats, integers);
       std::printf("arithmetic floor %.2f ms, of which the median is %.2f times\n", gmacs / peak_gmacs * 1000,
                   median / (gmacs / peak_gmacs * 1000));
     }

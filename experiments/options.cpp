@@ -74,7 +74,7 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
   app.add_option("--kernels", options.kernels,
                  "Insist on the executor's kernels (avx512, avx2, portable), or on the reference interpreter "
                  "(reference; or with these matrix products: packed, onednn, openblas, "
-                 "ref); of int8: vnni, vnni256, avxvnni, avx2, ref");
+                 "ref); of int8: amx, vnni, vnni256, avxvnni, avx2, ref");
 }
 
 void check_global_options(const GlobalOptions& options) {

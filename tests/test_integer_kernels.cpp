@@ -47,7 +47,7 @@ TEST_CASE("integer gemm: sums of products in every shape, extremes included") {
       for (const bool extreme : {false, true}) {
         CAPTURE(depth);
         CAPTURE(columns);
-        const std::int64_t rows = 1 + depth % 23;
+        const std::int64_t rows = extreme ? 1 + depth % 23 : 16 + depth % 31;
         const auto x = integers<std::uint8_t>(rows * depth + kSlack, 0, 255, 1, extreme);
         const auto w = integers<std::int8_t>(depth * columns, -128, 127, 2, extreme);
         const PackedInt8 packed = pack_int8(w, columns, 1);
@@ -78,40 +78,44 @@ TEST_CASE("integer gemm: sums of products in every shape, extremes included") {
       }
 }
 
-TEST_CASE("integer gemm: windows of three segments, rows anywhere, a stretch of them") {
-  for (const std::int64_t channels : {1, 3, 4, 7, 16, 24, 96}) {
-    CAPTURE(channels);
-    constexpr std::int64_t kWidth = 9, kColumnsOut = 37;
-    const auto x = integers<std::uint8_t>(kWidth * kWidth * channels + kSlack, 0, 255, 3);
-    const auto w = integers<std::int8_t>(9 * channels * kColumnsOut, -128, 127, 4);
-    const PackedInt8 packed = pack_int8(w, kColumnsOut, 3);
-    std::vector<std::int32_t> rows;
-    for (std::int64_t y = 0; y < 7; y += 2)
-      for (std::int64_t i = 0; i < 7; i += 2) rows.push_back(std::int32_t((y * kWidth + i) * channels));
-    const std::int64_t stride = packed.panels * kPanelColumns;
-    const auto run = [&](const IntegerKernels& kernels) {
-      std::vector<std::int32_t> sums(std::size_t(11 * stride), 7);
-      kernels.gemm({.src = x.data(),
-                    .src_rows = rows.data(),
-                    .segments = 3,
-                    .segment_stride = kWidth * channels,
-                    .segment_quads = packed.segment_quads,
-                    .weights = packed.data.data(),
-                    .panels = packed.panels,
-                    .sums = sums.data(),
-                    .sums_stride = stride},
-                   4, 15);
-      return sums;
-    };
-    const std::vector<std::int32_t> expected = run(kIntegerKernelsRef);
-    std::int64_t sum = 0;  // row 4, column 36
-    for (std::int64_t k = 0; k < 9 * channels; ++k)
-      sum += std::int64_t(
-                 x[std::size_t(rows[4] + k / (3 * channels) * kWidth * channels + k % (3 * channels))]) *
-             w[std::size_t(36 * 9 * channels + k)];
-    CHECK(expected[36] == sum);
-    for_each_fast_table([&](const IntegerKernels& table) { CHECK(run(table) == expected); });
-  }
+TEST_CASE("integer gemm: windows of several segments, rows anywhere, a stretch of them") {
+  for (const std::int64_t channels : {1, 3, 4, 7, 16, 24, 96})
+    for (const std::int64_t segments : {3, 5}) {
+      CAPTURE(channels);
+      CAPTURE(segments);
+      // Of 23 windows in a row of the map, so that some 16 of them are as far apart as each other, some not.
+      constexpr std::int64_t kWidth = 25, kHeight = 8, kColumnsOut = 37;
+      const std::int64_t size = 3 * channels, depth = segments * size;
+      const auto x = integers<std::uint8_t>(kWidth * kHeight * channels + kSlack, 0, 255, 3);
+      const auto w = integers<std::int8_t>(depth * kColumnsOut, -128, 127, 4);
+      const PackedInt8 packed = pack_int8(w, kColumnsOut, segments);
+      std::vector<std::int32_t> rows;
+      for (std::int64_t y = 0; y < 3; ++y)
+        for (std::int64_t i = 0; i + 2 < kWidth; ++i)
+          rows.push_back(std::int32_t((y * kWidth + i) * channels));
+      const std::int64_t stride = packed.panels * kPanelColumns;
+      const auto run = [&](const IntegerKernels& kernels) {
+        std::vector<std::int32_t> sums(std::size_t(57 * stride), 7);
+        kernels.gemm({.src = x.data(),
+                      .src_rows = rows.data(),
+                      .segments = segments,
+                      .segment_stride = kWidth * channels,
+                      .segment_quads = packed.segment_quads,
+                      .weights = packed.data.data(),
+                      .panels = packed.panels,
+                      .sums = sums.data(),
+                      .sums_stride = stride},
+                     4, 61);
+        return sums;
+      };
+      const std::vector<std::int32_t> expected = run(kIntegerKernelsRef);
+      std::int64_t sum = 0;  // row 4, column 36
+      for (std::int64_t k = 0; k < depth; ++k)
+        sum += std::int64_t(x[std::size_t(rows[4] + k / size * kWidth * channels + k % size)]) *
+               w[std::size_t(36 * depth + k)];
+      CHECK(expected[36] == sum);
+      for_each_fast_table([&](const IntegerKernels& table) { CHECK(run(table) == expected); });
+    }
 }
 
 TEST_CASE("integer depthwise: borders, strides, odd channels, weights with and without zero points") {
@@ -252,13 +256,17 @@ TEST_CASE("integer rows: sums, softmax, normalisation, products") {
     const auto all = [&](const IntegerKernels& k) {
       std::vector<std::int32_t> subtracted(factors), normalized(std::size_t(count), 0), added(factors),
           products(std::size_t(count), 0);
-      std::vector<std::uint8_t> probabilities(std::size_t(count), 0);
+      std::vector<std::uint8_t> probabilities(std::size_t(2 * count), 0);
       std::vector<std::pair<std::vector<std::int8_t>, std::vector<std::int32_t>>> keys;
       std::int64_t sum = 3, squares = 4;
       const std::int32_t row = k.row_sum(codes.data(), count);
       k.subtract_zeros(subtracted.data(), count, row, zero.data(), factors.data());
       k.subtract_zeros(subtracted.data(), count, 5, zero.data(), nullptr);
-      k.softmax({exponents, 65536 * 255, 3, 3, 250}, codes.data(), count, probabilities.data());
+      const std::int64_t part = (count + 1) / 2;  // in two rows, which overlap where the count is odd
+      k.softmax({exponents, 65536 * 255, 3, 3, 250}, codes.data(), count - part, 2, part,
+                probabilities.data(), count - part);
+      k.softmax({exponents, 65536 * 255, 3, 3, 250}, codes.data(), count, 1, count,
+                probabilities.data() + count, count);
       k.normalize(words.data(), count, -70000, 1900000000, 33, normalized.data());
       k.moments(words.data(), count, &sum, &squares);
       k.add_multiple(codes.data(), zero.data(), count, -77, added.data());
@@ -293,7 +301,7 @@ TEST_CASE("integer softmax: probabilities that a sum in double confirms, to one 
   for (const double scale : {1 / 255.0, 1 / 2000.0, 1 / 40000.0}) {
     std::vector<std::uint8_t> p(300, 0);
     kIntegerKernelsRef.softmax({exponents, std::uint32_t(std::lround(65536 / scale)), 0, 0, 255},
-                               codes.data(), 300, p.data());
+                               codes.data(), 300, 1, 300, p.data(), 300);
     double sum = 0;
     for (const std::uint8_t c : codes) sum += std::exp(-0.03 * (255 - c));
     for (std::size_t i = 0; i < 300; ++i) {

@@ -29,7 +29,7 @@ class Pieces {
 };
 
 std::int64_t packed_size(std::int64_t depth, std::int64_t columns) {
-  return round_up(columns, kPanelColumns) * round_up(depth, kQuad);
+  return round_up(columns, kPanelColumns) * round_up(depth, kQuad) + kPackedSlack;
 }
 
 /// Softmax attention of one head, kBlock queries at a time.
@@ -129,15 +129,14 @@ class HeadAttention {
   }
 
   void normalize(std::int64_t count) {
-    for (std::int64_t i = 0; i < count * code_stride_; i += code_stride_) {
-      if (has_planes()) {
+    if (has_planes()) {
+      for (std::int64_t i = 0; i < count * code_stride_; i += code_stride_)
         softmax_planes(op_.planes[head_], codes_ + i, tokens_, probabilities_ + i, high_ + i);
-        continue;
-      }
-      SoftmaxTask softmax = op_.softmax[head_];
-      softmax.exponents = op_.exponents[head_].data();
-      kernels_.softmax(softmax, codes_ + i, tokens_, probabilities_ + i);
+      return;
     }
+    SoftmaxTask softmax = op_.softmax[head_];
+    softmax.exponents = op_.exponents[head_].data();
+    kernels_.softmax(softmax, codes_, code_stride_, count, tokens_, probabilities_, code_stride_);
   }
 
   void multiply_values(const std::uint8_t* probabilities, std::int64_t count, std::int32_t* sums) const {
@@ -230,7 +229,7 @@ void attend_position(const SeparableAttendCodes& op, const Store& store, const I
   for (std::int64_t t = 0; t < tokens; ++t) scores[t] = at(t)[op.in.q];
   SoftmaxTask softmax = op.softmax;
   softmax.exponents = op.exponents.data();
-  kernels.softmax(softmax, scores, tokens, weights);
+  kernels.softmax(softmax, scores, tokens, 1, tokens, weights, tokens);
   std::fill_n(context, channels, 0);
   for (std::int64_t t = 0; t < tokens; ++t)
     kernels.add_multiple(at(t) + op.in.k, op.zero_k.data(), channels, weights[t] - softmax.zero, context);

@@ -16,11 +16,12 @@ namespace {
 
 constexpr std::int64_t kBlockSums = 8192;  // of a block: they stay in the cache until they are stored
 constexpr std::int64_t kTile = 8;
+constexpr std::int64_t kFewRows = 32;  // of which products take no less time than reading the weights
 constexpr std::int64_t kStretch = 64;  // rows of which moments are added up
 
 /// Rows of a block of `columns` sums.
 std::int64_t block_rows(std::int64_t columns) {
-  return std::max<std::int64_t>(kTile, kBlockSums / columns / kTile * kTile);
+  return std::max<std::int64_t>(kFewRows, kBlockSums / columns / kTile * kTile);
 }
 
 /// Bytes of scratch memory for blocks of sums, [rows][stride], and storing them.
@@ -97,9 +98,10 @@ struct IntegerEngine::Run {
   /// those of a high plane.
   template <typename Compute>
   void by_blocks(std::int64_t rows, std::int64_t stride, Compute compute) const {
-    // Fewer rows in a block where threads would have none.
-    const std::int64_t most = block_rows(stride),
-                       size = std::clamp(round_up(rows * batch / (4 * pool.threads()), kTile), kTile, most),
+    // A thread has four blocks or more, if they have enough rows, and at least one if there are as many rows.
+    const std::int64_t most = block_rows(stride), share = rows * batch / pool.threads(),
+                       least = std::clamp(share, kTile, kFewRows),
+                       size = std::clamp(round_up(share / 4, kTile), least, most),
                        blocks = (rows + size - 1) / size;
     pool.run(batch * blocks, [&](std::int64_t item, int thread) {
       const std::int64_t image = item / blocks, first = item % blocks * size,

@@ -185,8 +185,8 @@ void normalize(const std::int16_t* src, std::int64_t count, std::int32_t mean, s
 /// Exponents are looked up once and kept, of rows that are no longer than this.
 constexpr std::int64_t kSoftmaxRow = 1024;
 
-void softmax(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count, std::uint8_t* dst) {
-  if (count > kSoftmaxRow) return softmax_plain(t, codes, count, dst);
+void softmax_row(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count, std::uint8_t* dst) {
+  if (count > kSoftmaxRow) return softmax_row_plain(t, codes, count, dst);
   std::uint8_t largest = 0;
   for (std::int64_t i = 0; i < count; ++i) largest = codes[i] > largest ? codes[i] : largest;
   const std::uint16_t* table = t.exponents + largest;
@@ -216,6 +216,12 @@ void softmax(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count
     const std::uint32_t p = (exponents[i] * r.factor + half) >> r.shift;
     dst[i] = std::uint8_t(clip(std::int64_t(p) + t.zero, t.lo, t.hi));
   }
+}
+
+void softmax(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t codes_stride, std::int64_t rows,
+             std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride) {
+  for (std::int64_t row = 0; row < rows; ++row)
+    softmax_row(t, codes + row * codes_stride, columns, dst + row * dst_stride);
 }
 
 constexpr IntegerKernels table_of_rows(const char* name, bool (*is_supported)(),

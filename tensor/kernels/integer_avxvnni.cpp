@@ -8,7 +8,6 @@
 namespace qhv {
 namespace {
 
-#include "tensor/kernels/avx2_rows.h"
 #include "tensor/kernels/vnni256_gemm.h"
 
 /// Not every supported compiler's __builtin_cpu_supports knows it: leaf 7, subleaf 1, bit 4 of EAX.
@@ -19,6 +18,6 @@ bool has_avx_vnni() {
 
 }  // namespace
 
-extern const IntegerKernels kIntegerKernelsAvxVnni = table_of_rows("avxvnni", has_avx_vnni, gemm);
+extern const IntegerKernels kIntegerKernelsAvxVnni = table_of_quads("avxvnni", has_avx_vnni);
 
 }  // namespace qhv

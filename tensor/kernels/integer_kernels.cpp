@@ -9,7 +9,8 @@ namespace {
 
 constexpr const IntegerKernels* kTables[] = {
 #if defined(__x86_64__)
-    &kIntegerKernelsVnni, &kIntegerKernelsVnni256, &kIntegerKernelsAvxVnni, &kIntegerKernelsAvx2,
+    &kIntegerKernelsAmx,     &kIntegerKernelsVnni, &kIntegerKernelsVnni256,
+    &kIntegerKernelsAvxVnni, &kIntegerKernelsAvx2,
 #endif
     &kIntegerKernelsRef};
 

@@ -9,8 +9,8 @@
 // which is sum * factor + addend rounded to the nearest integer, ties up (requantization.h makes the
 // numbers).
 //
-// Kernels work on the calling thread. They may read up to kSlack bytes behind a row of codes (but never use
-// them) and nothing else that is not theirs.
+// Kernels work on the calling thread. They may read up to kSlack bytes behind a row of codes and kPackedSlack
+// behind a packed matrix (but never use them) and nothing else that is not theirs.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,7 @@
 namespace qhv {
 
 inline constexpr std::int64_t kSlack = 64;
+inline constexpr std::int64_t kPackedSlack = 960;
 inline constexpr std::int64_t kPanelColumns = 16;
 inline constexpr std::int64_t kQuad = 4;  // consecutive k whose products are added in one instruction
 
@@ -99,6 +100,9 @@ struct IntegerKernels {
                         std::int64_t codes_stride, std::int64_t rows, std::int64_t columns, std::uint8_t* dst,
                         std::int64_t dst_stride);
 
+  void (*softmax)(const SoftmaxTask&, const std::uint8_t* codes, std::int64_t codes_stride, std::int64_t rows,
+                  std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride);
+
   /// Rows of codes, `offsets` from src, as the columns of a packed matrix (packed_int8.h) of `size` by `rows`
   /// signed bytes, code - 128, with the sum of each column.
   void (*pack_rows)(const std::uint8_t* src, const std::int32_t* offsets, std::int64_t rows,
@@ -112,7 +116,6 @@ struct IntegerKernels {
   /// sums[c] -= row * factors[c] + terms[c]; `terms` may be null.
   void (*subtract_zeros)(std::int32_t* sums, std::int64_t columns, std::int32_t row,
                          const std::int32_t* factors, const std::int32_t* terms);
-  void (*softmax)(const SoftmaxTask&, const std::uint8_t* codes, std::int64_t count, std::uint8_t* dst);
   /// dst[c] = ((src[c] << 8) - mean) * inverse >> shift, ties up: a normalised row
   void (*normalize)(const std::int16_t* src, std::int64_t count, std::int32_t mean, std::int32_t inverse,
                     int shift, std::int32_t* dst);
@@ -124,10 +127,15 @@ struct IntegerKernels {
   /// sums[c] = (a[c] - a_zero[c]) * b[c]
   void (*multiply)(const std::uint8_t* a, const std::int32_t* a_zero, const std::int32_t* b,
                    std::int64_t count, std::int32_t* sums);
+
+  /// Independent chains of the instruction that gemm is made of, `macs_of_round` multiply-accumulates in each
+  /// round; the result only keeps the compiler from leaving them out. Null where that is not one instruction.
+  std::int32_t (*multiply_adds)(std::int64_t rounds);
+  double macs_of_round;
 };
 
-extern const IntegerKernels kIntegerKernelsVnni, kIntegerKernelsVnni256, kIntegerKernelsAvxVnni,
-    kIntegerKernelsAvx2, kIntegerKernelsRef;
+extern const IntegerKernels kIntegerKernelsAmx, kIntegerKernelsVnni, kIntegerKernelsVnni256,
+    kIntegerKernelsAvxVnni, kIntegerKernelsAvx2, kIntegerKernelsRef;
 
 /// The tables of this build, the fastest first.
 std::span<const IntegerKernels* const> integer_kernel_tables();

@@ -161,8 +161,8 @@ inline SoftmaxFactor softmax_factor(const SoftmaxTask& t, std::uint64_t sum) {
   return {std::uint32_t(r >> excess), 48 - excess};
 }
 
-inline void softmax_plain(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count,
-                          std::uint8_t* dst) {
+inline void softmax_row_plain(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count,
+                              std::uint8_t* dst) {
   std::uint8_t largest = 0;
   for (std::int64_t i = 0; i < count; ++i) largest = codes[i] > largest ? codes[i] : largest;
   std::uint64_t sum = 0;
@@ -173,6 +173,13 @@ inline void softmax_plain(const SoftmaxTask& t, const std::uint8_t* codes, std::
     const std::uint32_t p = (t.exponents[largest - codes[i]] * r.factor + half) >> r.shift;
     dst[i] = std::uint8_t(clip(std::int64_t(p) + t.zero, t.lo, t.hi));
   }
+}
+
+inline void softmax_plain(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t codes_stride,
+                          std::int64_t rows, std::int64_t columns, std::uint8_t* dst,
+                          std::int64_t dst_stride) {
+  for (std::int64_t row = 0; row < rows; ++row)
+    softmax_row_plain(t, codes + row * codes_stride, columns, dst + row * dst_stride);
 }
 
 inline void normalize_plain(const std::int16_t* src, std::int64_t count, std::int32_t mean,
@@ -216,13 +223,15 @@ constexpr IntegerKernels plain_table(const char* name, bool (*is_supported)()) {
           .look_up_u8 = look_up_plain<std::uint8_t>,
           .look_up_i16 = look_up_plain<std::int16_t>,
           .rescale_table = rescale_table_plain,
+          .softmax = softmax_plain,
           .pack_rows = pack_rows_plain,
           .pack_columns = pack_columns_plain,
           .row_sum = row_sum_plain,
           .subtract_zeros = subtract_zeros_plain,
-          .softmax = softmax_plain,
           .normalize = normalize_plain,
           .moments = moments_plain,
           .add_multiple = add_multiple_plain,
-          .multiply = multiply_plain};
+          .multiply = multiply_plain,
+          .multiply_adds = nullptr,
+          .macs_of_round = 0};
 }

@@ -7,13 +7,11 @@
 namespace qhv {
 namespace {
 
-#include "tensor/kernels/avx2_rows.h"
 #include "tensor/kernels/vnni256_gemm.h"
 
 }  // namespace
 
-extern const IntegerKernels kIntegerKernelsVnni256 = table_of_rows(
-    "vnni256", [] { return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl"); },
-    gemm);
+extern const IntegerKernels kIntegerKernelsVnni256 = table_of_quads(
+    "vnni256", [] { return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl"); });
 
 }  // namespace qhv

@@ -14,7 +14,7 @@ PackedInt8 pack_int8(std::span<const std::int8_t> weights, std::int64_t columns,
           " weights in ", columns, " columns of ", segments, " segments");
   const std::int64_t size = count / columns / segments, quads = (size + kQuad - 1) / kQuad;
   PackedInt8 packed{columns, (columns + kPanelColumns - 1) / kPanelColumns, segments, quads, {}};
-  packed.data = Aligned<std::int8_t>(packed.panels * segments * quads * kPanelColumns * kQuad);
+  packed.data = Aligned<std::int8_t>(packed.panels * segments * quads * kPanelColumns * kQuad + kPackedSlack);
   const std::int8_t* src = weights.data();
   for (std::int64_t column = 0; column < columns; ++column)
     for (std::int64_t s = 0; s < segments; ++s, src += size) {

@@ -26,21 +26,18 @@ double least_seconds(int threads, const std::function<void(std::int64_t thread)>
 
 }  // namespace
 
-Peaks measure_peaks(const FloatKernels& kernels, int threads) {
+Peaks measure_peaks(const FloatKernels& floats, const IntegerKernels& integers, int threads) {
   constexpr std::int64_t kRounds = 2'000'000;
   constexpr std::size_t kBytes = 64 << 20;
   Peaks peaks;
   volatile double sink = 0;  // so that nothing is left out
-  const double macs = double(kRounds) * kernels.lanes * kMultiplyAddChains * threads;
-  peaks.gmacs = macs /
-                least_seconds(threads, [&](std::int64_t) { sink = double(kernels.multiply_adds(kRounds)); }) /
-                1e9;
-#if defined(__x86_64__)
-  if (has_avx512_vnni())
-    peaks.int8_gmacs = double(kRounds) * kInt8MacsOfRound * threads /
-                       least_seconds(threads, [&](std::int64_t) { sink = int8_multiply_adds(kRounds); }) /
-                       1e9;
-#endif
+  const auto gmacs = [&](double macs_of_round, std::int64_t rounds, auto multiply_adds) {
+    return macs_of_round * double(rounds) * threads /
+           least_seconds(threads, [&](std::int64_t) { sink = double(multiply_adds(rounds)); }) / 1e9;
+  };
+  peaks.gmacs = gmacs(floats.lanes * kMultiplyAddChains, kRounds, floats.multiply_adds);
+  if (integers.multiply_adds)
+    peaks.int8_gmacs = gmacs(integers.macs_of_round, kRounds, integers.multiply_adds);
   const auto from = std::make_unique<char[]>(kBytes), to = std::make_unique<char[]>(kBytes);
   const std::size_t part = kBytes / std::size_t(threads);
   std::memset(from.get(), 1, kBytes);

@@ -2,7 +2,7 @@
 // encodings, in tiles whose sums fit 16 registers.
 #pragma once
 
-#include "tensor/kernels/integer_rows.h"
+#include "tensor/kernels/avx2_rows.h"
 
 /// Adds the products of four unsigned and four signed bytes to each lane; it does not saturate.
 __m256i add_quads(__m256i sums, __m256i x, __m256i w) {
@@ -11,6 +11,19 @@ __m256i add_quads(__m256i sums, __m256i x, __m256i w) {
 #else
   return _mm256_dpbusd_epi32(sums, x, w);
 #endif
+}
+
+constexpr int kChains = 12;
+
+std::int32_t multiply_adds(std::int64_t rounds) {
+  __m256i chains[kChains];
+  for (int i = 0; i < kChains; ++i) chains[i] = _mm256_set1_epi32(i);
+  const __m256i a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(-1);
+  for (std::int64_t round = 0; round < rounds; ++round)
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) chains[i] = add_quads(chains[i], a, b);
+  for (int i = 1; i < kChains; ++i) chains[0] = _mm256_add_epi32(chains[0], chains[i]);
+  return _mm256_extract_epi32(chains[0], 0);
 }
 
 /// kRows rows of one panel, which has two vectors of columns.
@@ -57,4 +70,11 @@ void gemm(const IntegerGemmTask& t, std::int64_t row_begin, std::int64_t row_end
       gemm_tile<kRows>(t, weights, first, sums + (first - row_begin) * t.sums_stride);
     }
   }
+}
+
+constexpr IntegerKernels table_of_quads(const char* name, bool (*is_supported)()) {
+  IntegerKernels table = table_of_rows(name, is_supported, gemm);
+  table.multiply_adds = multiply_adds;
+  table.macs_of_round = kChains * 32;
+  return table;
 }

@@ -55,6 +55,20 @@ void gemm_panels(const IntegerGemmTask& t, std::int64_t panel, std::int64_t row_
   }
 }
 
+constexpr int kChains = 16;
+
+std::int32_t multiply_adds(std::int64_t rounds) {
+  __m512i chains[kChains];
+  for (int i = 0; i < kChains; ++i) chains[i] = _mm512_set1_epi32(i);
+  const __m512i a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(-1);
+  for (std::int64_t round = 0; round < rounds; ++round)
+#pragma GCC unroll 16
+    for (int i = 0; i < kChains; ++i) chains[i] = _mm512_dpbusd_epi32(chains[i], a, b);
+  __m512i sum = chains[0];
+  for (int i = 1; i < kChains; ++i) sum = _mm512_add_epi32(sum, chains[i]);
+  return _mm512_reduce_add_epi32(sum);
+}
+
 void gemm(const IntegerGemmTask& t, std::int64_t row_begin, std::int64_t row_end) {
   std::int64_t panel = 0;
   for (; panel + 4 <= t.panels && t.panels - panel != 5; panel += 4)

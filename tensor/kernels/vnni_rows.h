@@ -5,7 +5,36 @@
 
 /// Two bytes of each exponential are looked up apart; unpacking them gives words in an order that packing
 /// undoes.
-void softmax(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count, std::uint8_t* dst) {
+struct Exponents {
+  ByteTable lower, higher;
+
+  explicit Exponents(const std::uint16_t* exponents) {
+    std::uint8_t bytes[2][256];
+    for (int i = 0; i < 256; ++i) {
+      bytes[0][i] = std::uint8_t(exponents[i]);
+      bytes[1][i] = std::uint8_t(exponents[i] >> 8);
+    }
+    lower = ByteTable(bytes[0]);
+    higher = ByteTable(bytes[1]);
+  }
+
+  struct Words {
+    __m512i low, high;
+  };
+  /// Of the lanes of the mask, zero in others.
+  Words at(__m512i distance, __mmask64 mask) const {
+    const __mmask64 upper = _mm512_movepi8_mask(distance);
+    const __m512i b0 = _mm512_maskz_mov_epi8(mask, lower.at(distance, upper)),
+                  b1 = _mm512_maskz_mov_epi8(mask, higher.at(distance, upper));
+    return {_mm512_unpacklo_epi8(b0, b1), _mm512_unpackhi_epi8(b0, b1)};
+  }
+};
+
+constexpr std::int64_t kKeptVectors =
+    16;  // of exponentials, between sum and division; others are looked up again
+
+void softmax_row(const SoftmaxTask& t, const Exponents& exponents, const std::uint8_t* codes,
+                 std::int64_t count, std::uint8_t* dst) {
   const auto mask_at = [&](std::int64_t i) { return first_bytes(count - i); };
   __m512i most = _mm512_setzero_si512();
   for (std::int64_t i = 0; i < count; i += kBytes)
@@ -15,28 +44,17 @@ void softmax(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count
   std::uint8_t largest = 0;
   for (const std::uint8_t lane : lanes) largest = lane > largest ? lane : largest;
 
-  std::uint8_t bytes[2][256];
-  for (int i = 0; i < 256; ++i) {
-    bytes[0][i] = std::uint8_t(t.exponents[i]);
-    bytes[1][i] = std::uint8_t(t.exponents[i] >> 8);
-  }
-  const ByteTable lower(bytes[0]), higher(bytes[1]);
   const __m512i from = _mm512_set1_epi8(char(largest));
-  struct Words {
-    __m512i low, high;
-  };
   const auto exponents_at = [&](std::int64_t i) {  // zero behind the end
     const __mmask64 mask = mask_at(i);
-    const __m512i d = _mm512_sub_epi8(from, _mm512_maskz_loadu_epi8(mask, codes + i));
-    const __mmask64 upper = _mm512_movepi8_mask(d);
-    const __m512i b0 = _mm512_maskz_mov_epi8(mask, lower.at(d, upper)),
-                  b1 = _mm512_maskz_mov_epi8(mask, higher.at(d, upper));
-    return Words{_mm512_unpacklo_epi8(b0, b1), _mm512_unpackhi_epi8(b0, b1)};
+    return exponents.at(_mm512_sub_epi8(from, _mm512_maskz_loadu_epi8(mask, codes + i)), mask);
   };
+  Exponents::Words kept[kKeptVectors];
   const __m512i ones = _mm512_set1_epi16(1);
   __m512i sums = _mm512_setzero_si512();
   for (std::int64_t i = 0; i < count; i += kBytes) {
-    const Words e = exponents_at(i);
+    const Exponents::Words e = exponents_at(i);
+    if (i < kKeptVectors * kBytes) kept[i / kBytes] = e;
     sums = _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(sums, e.low, ones), e.high, ones);
   }
   const SoftmaxFactor r = softmax_factor(t, std::uint64_t(_mm512_reduce_add_epi32(sums)));
@@ -54,10 +72,17 @@ void softmax(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t count
     return _mm512_min_epi16(_mm512_max_epi16(p, lo), hi);
   };
   for (std::int64_t i = 0; i < count; i += kBytes) {
-    const Words e = exponents_at(i);
+    const Exponents::Words e = i < kKeptVectors * kBytes ? kept[i / kBytes] : exponents_at(i);
     const __m512i result = _mm512_packus_epi16(codes_of(e.low), codes_of(e.high));
     _mm512_mask_storeu_epi8(dst + i, mask_at(i), result);
   }
+}
+
+void softmax(const SoftmaxTask& t, const std::uint8_t* codes, std::int64_t codes_stride, std::int64_t rows,
+             std::int64_t columns, std::uint8_t* dst, std::int64_t dst_stride) {
+  const Exponents exponents(t.exponents);
+  for (std::int64_t row = 0; row < rows; ++row)
+    softmax_row(t, exponents, codes + row * codes_stride, columns, dst + row * dst_stride);
 }
 
 void normalize(const std::int16_t* src, std::int64_t count, std::int32_t mean, std::int32_t inverse,
