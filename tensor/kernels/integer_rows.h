@@ -155,8 +155,7 @@ struct SoftmaxFactor {
 
 inline SoftmaxFactor softmax_factor(const SoftmaxTask& t, std::uint64_t sum) {
   const std::uint64_t r = (std::uint64_t(t.inverse_scale) << 32) / sum;  // times 2^48; more than 16 bits
-  int excess = 0;
-  while (r >> excess >> 16) ++excess;
+  const int excess = 48 - __builtin_clzll(r);
   if (48 - excess > 31) return {0, 31};  // every probability is less than half a code
   return {std::uint32_t(r >> excess), 48 - excess};
 }

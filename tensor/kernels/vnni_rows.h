@@ -30,6 +30,17 @@ struct Exponents {
   }
 };
 
+/// In all lanes.
+__m512i largest_byte(__m512i x) {
+  __m256i half = _mm256_max_epu8(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+  __m128i m = _mm_max_epu8(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  m = _mm_max_epu8(m, _mm_srli_si128(m, 8));
+  m = _mm_max_epu8(m, _mm_srli_si128(m, 4));
+  m = _mm_max_epu8(m, _mm_srli_si128(m, 2));
+  m = _mm_max_epu8(m, _mm_srli_si128(m, 1));
+  return _mm512_broadcastb_epi8(m);
+}
+
 constexpr std::int64_t kKeptVectors =
     16;  // of exponentials, between sum and division; others are looked up again
 
@@ -39,12 +50,8 @@ void softmax_row(const SoftmaxTask& t, const Exponents& exponents, const std::ui
   __m512i most = _mm512_setzero_si512();
   for (std::int64_t i = 0; i < count; i += kBytes)
     most = _mm512_max_epu8(most, _mm512_maskz_loadu_epi8(mask_at(i), codes + i));
-  std::uint8_t lanes[kBytes];
-  _mm512_storeu_si512(lanes, most);
-  std::uint8_t largest = 0;
-  for (const std::uint8_t lane : lanes) largest = lane > largest ? lane : largest;
+  const __m512i from = largest_byte(most);
 
-  const __m512i from = _mm512_set1_epi8(char(largest));
   const auto exponents_at = [&](std::int64_t i) {  // zero behind the end
     const __mmask64 mask = mask_at(i);
     return exponents.at(_mm512_sub_epi8(from, _mm512_maskz_loadu_epi8(mask, codes + i)), mask);
