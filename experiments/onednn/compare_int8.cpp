@@ -2,10 +2,11 @@
 // same, and how long both take. Printed by `make compare-onednn`; DESIGN.md quotes it. No part of the
 // program; oneDNN's interface is that of 2.x.
 //
-//   compare_int8 [ARCH] [RUNS]
+//   compare_int8 [ARCH] [RUNS] [KERNELS]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <map>
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.hpp>
@@ -71,8 +72,9 @@ struct Operands {
 /// Ours, in blocks of rows as the engine asks for them.
 class OwnProduct {
  public:
-  OwnProduct(const Product& p, const Operands& x)
-      : op_(p.geometry.kernel == 1 ? multiply_rows(x.weights, p.rows(), p.in)
+  OwnProduct(const Product& p, const Operands& x, const IntegerKernels& kernels)
+      : kernels_(kernels),
+        op_(p.geometry.kernel == 1 ? multiply_rows(x.weights, p.rows(), p.in)
                                    : multiply_windows(x.weights, p.in, p.geometry, p.height, p.width)),
         src_(x.src.data()),
         sums_(std::size_t(p.rows() * sums_stride(op_))) {}
@@ -88,7 +90,7 @@ class OwnProduct {
   }
 
  private:
-  const IntegerKernels& kernels_ = best_integer_kernels();
+  const IntegerKernels& kernels_;
   MultiplyCodes op_;
   const std::uint8_t* src_;
   std::vector<std::int32_t> sums_;
@@ -161,15 +163,15 @@ class OneDnnProduct {
   std::int64_t columns_;
 };
 
-void compare(const Arch& arch, int runs) {
+void compare(const Arch& arch, int runs, const IntegerKernels& kernels) {
   std::printf("%s, kernels %s, oneDNN %d.%d.%d, one thread, medians of %d runs\n", arch.name.c_str(),
-              best_integer_kernels().name, DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR, DNNL_VERSION_PATCH, runs);
+              kernels.name, DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR, DNNL_VERSION_PATCH, runs);
   std::printf("%7s %6s %5s %2s %3s %9s %10s %6s %8s  %s\n", "rows", "depth", "out", "k", "x", "ours us",
               "oneDNN us", "ratio", "differ %", "oneDNN's");
   double total[2] = {};
   for (const auto& [product, count] : products_of(generated_model(arch).graph)) {
     Operands operands(product);
-    OwnProduct ours(product, operands);
+    OwnProduct ours(product, operands, kernels);
     OneDnnProduct theirs(product, operands);
     const std::vector<Times> times = time_in_turn({[&] { ours.run(); }, [&] { theirs.run(); }}, runs);
     std::int64_t different = 0;
@@ -194,5 +196,10 @@ int main(int argc, char** argv) {
   const char* name = argc > 1 ? argv[1] : "mobilevit_s";
   const qhv::Arch* arch = qhv::find_arch(name);
   if (!arch) return std::fprintf(stderr, "there is no architecture %s\n", name), 2;
-  qhv::compare(*arch, argc > 2 ? std::max(1, std::atoi(argv[2])) : 30);
+  try {
+    qhv::compare(*arch, argc > 2 ? std::max(1, std::atoi(argv[2])) : 30,
+                 argc > 3 ? qhv::find_integer_kernels(argv[3]) : qhv::best_integer_kernels());
+  } catch (const std::exception& e) {
+    return std::fprintf(stderr, "%s\n", e.what()), 2;
+  }
 }
