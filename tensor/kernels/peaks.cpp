@@ -31,13 +31,12 @@ Peaks measure_peaks(const FloatKernels& floats, const IntegerKernels& integers, 
   constexpr std::size_t kBytes = 64 << 20;
   Peaks peaks;
   volatile double sink = 0;  // so that nothing is left out
-  const auto gmacs = [&](double macs_of_round, std::int64_t rounds, auto multiply_adds) {
-    return macs_of_round * double(rounds) * threads /
-           least_seconds(threads, [&](std::int64_t) { sink = double(multiply_adds(rounds)); }) / 1e9;
+  const auto gmacs = [&](double macs_of_round, auto multiply_adds) {
+    return macs_of_round * double(kRounds) * threads /
+           least_seconds(threads, [&](std::int64_t) { sink = double(multiply_adds(kRounds)); }) / 1e9;
   };
-  peaks.gmacs = gmacs(floats.lanes * kMultiplyAddChains, kRounds, floats.multiply_adds);
-  if (integers.multiply_adds)
-    peaks.int8_gmacs = gmacs(integers.macs_of_round, kRounds, integers.multiply_adds);
+  peaks.gmacs = gmacs(floats.lanes * kMultiplyAddChains, floats.multiply_adds);
+  if (integers.multiply_adds) peaks.int8_gmacs = gmacs(integers.macs_of_round, integers.multiply_adds);
   const auto from = std::make_unique<char[]>(kBytes), to = std::make_unique<char[]>(kBytes);
   const std::size_t part = kBytes / std::size_t(threads);
   std::memset(from.get(), 1, kBytes);

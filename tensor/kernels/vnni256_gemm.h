@@ -13,7 +13,7 @@ __m256i add_quads(__m256i sums, __m256i x, __m256i w) {
 #endif
 }
 
-constexpr int kChains = 12;
+constexpr int kChains = 12;  // of multiply_adds()
 
 std::int32_t multiply_adds(std::int64_t rounds) {
   __m256i chains[kChains];

@@ -55,7 +55,7 @@ void gemm_panels(const IntegerGemmTask& t, std::int64_t panel, std::int64_t row_
   }
 }
 
-constexpr int kChains = 16;
+constexpr int kChains = 16;  // of multiply_adds()
 
 std::int32_t multiply_adds(std::int64_t rounds) {
   __m512i chains[kChains];

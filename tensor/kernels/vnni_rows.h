@@ -41,8 +41,8 @@ __m512i largest_byte(__m512i x) {
   return _mm512_broadcastb_epi8(m);
 }
 
-constexpr std::int64_t kKeptVectors =
-    16;  // of exponentials, between sum and division; others are looked up again
+/// Exponentials that are kept between sum and division; those behind them are looked up again.
+constexpr std::int64_t kKeptVectors = 16;
 
 void softmax_row(const SoftmaxTask& t, const Exponents& exponents, const std::uint8_t* codes,
                  std::int64_t count, std::uint8_t* dst) {
