@@ -12,7 +12,7 @@ namespace qhv {
 struct PackedInt8 {
   std::int64_t columns = 0, panels = 0;
   std::int64_t segments = 1, segment_quads = 0;
-  Aligned<std::int8_t> data;
+  Aligned<std::int8_t> data;  // and kPackedSlack bytes behind it
 };
 
 /// The matrix whose column n is weights[n * depth ..], in `segments` segments of equal size, each filled up
